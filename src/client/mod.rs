@@ -1,0 +1,64 @@
+//! HTTP clients and the one resolver under them.
+//!
+//! Decides how names become addresses and which addresses a webhook may be sent to. Leaves what is
+//! asked to the upstream and what is rung to the deliverer.
+
+use std::io;
+use std::net::SocketAddr;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+/// Names to addresses, without blocking the runtime. Cheap to clone.
+#[derive(Debug, Clone, Copy)]
+pub struct Resolver(());
+
+impl Resolver {
+    /// The system's resolver (`getaddrinfo`), asked on tokio's blocking pool.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(())
+    }
+
+    /// Every address of `host`, never an empty list.
+    ///
+    /// # Errors
+    /// What the resolver says, or `NotFound` when it knows no address.
+    pub async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+        if addresses.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the name has no address",
+            ));
+        }
+        Ok(addresses)
+    }
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolver = *self;
+        Box::pin(async move {
+            let addresses = resolver.lookup(name.as_str(), 0).await?;
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Validators of the last answer, echoed byte for byte (RFC 9110 section 13.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Validators {
+    /// `ETag` as it came, even if malformed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// `Last-Modified` as it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<String>,
+}
+
+/// Makes ring the one rustls provider of this process; later calls change nothing. First thing in
+/// `main`, before pingora or reqwest can choose another.
+pub fn install_crypto_provider() {
+    // An error says that a provider is already there, and it can only be this one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

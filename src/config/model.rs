@@ -1,0 +1,345 @@
+//! The checked types that come out of a configuration file.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::{HeaderMap, HeaderName, Method};
+use ipnet::IpNet;
+use url::Url;
+
+use crate::detect::Rules;
+use crate::event::Glob;
+use crate::name::Name;
+use crate::secret::Secret;
+use crate::signature::SigningKey;
+
+/// The generation in force. Readers take a snapshot per piece of work and keep it to its end; a
+/// reload swaps the whole.
+pub type Live = Arc<ArcSwap<Config>>;
+
+/// One file, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[log]`.
+    pub log: Log,
+    /// `[store]`.
+    pub store: Store,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[proxy]`; `None` when absent, which means no proxy.
+    pub proxy: Option<Proxy>,
+    /// `[upstreams.*]`.
+    pub upstreams: BTreeMap<Name, Arc<Upstream>>,
+    /// `[sources.*]`.
+    pub sources: BTreeMap<Name, Arc<Source>>,
+    /// `[endpoints.*]`.
+    pub endpoints: BTreeMap<Name, Arc<Endpoint>>,
+    /// `[routes.*]`.
+    pub routes: BTreeMap<Name, Arc<Route>>,
+    /// What is legal but odd, in the order of the file.
+    pub warnings: Vec<String>,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe level that is shown.
+    pub level: tracing::Level,
+    /// How lines look; `None`: text on a terminal, else JSON.
+    pub format: Option<LogFormat>,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[store]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// Where the SQLite file is.
+    pub path: PathBuf,
+    /// How long delivered events and attempts are kept.
+    pub retain: Duration,
+    /// How long dead letters are kept.
+    pub retain_dead: Duration,
+}
+
+/// `[admin]`.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The bearer token callers must show; always there when `listen` is not loopback.
+    pub token: Option<Secret>,
+    /// Whether `/metrics` wants the token too.
+    pub metrics_token: bool,
+    /// `Host` values allowed besides IP literals and `localhost`, lower-case, without port.
+    pub hosts: Vec<String>,
+}
+
+/// `[proxy]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Where it listens; never empty.
+    pub listen: Vec<SocketAddr>,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Most callers' connections at once.
+    pub connections_max: usize,
+    /// How long a drain goes on accepting, answering `Connection: close`.
+    pub drain_delay: Duration,
+    /// How long a drain may take in all.
+    pub grace: Duration,
+}
+
+/// `[upstreams.NAME]`.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// Its name.
+    pub name: Name,
+    /// Base URL: http or https, a host, no query, no fragment, no user. Paths are appended to it
+    /// as text.
+    pub url: Url,
+    /// Credentials that doorbell adds.
+    pub auth: Option<Auth>,
+    /// Headers of every request of ours.
+    pub headers: HeaderMap,
+    /// The longest whole exchange.
+    pub timeout: Duration,
+    /// The longest connect.
+    pub connect_timeout: Duration,
+    /// Most connections at once.
+    pub connections_max: usize,
+    /// Most redirects a poll follows.
+    pub redirects: u32,
+}
+
+/// Credentials of an upstream.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// `Authorization: Bearer …`.
+    Bearer(Secret),
+    /// `Authorization: Basic …`.
+    Basic {
+        /// User id; holds no colon (RFC 7617 section 2).
+        user: String,
+        /// Password.
+        password: Secret,
+    },
+    /// A header of the upstream's own, `X-Api-Key: …`.
+    Header {
+        /// Its name.
+        name: HeaderName,
+        /// Its value; fit for a header.
+        value: Secret,
+    },
+    /// A query parameter, `?api_key=…`.
+    Query {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: Secret,
+    },
+}
+
+/// `[sources.NAME]`.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Its name.
+    pub name: Name,
+    /// The upstream it is on.
+    pub upstream: Name,
+    /// Appended to the upstream's URL as text; begins with `/` or is empty.
+    pub path: String,
+    /// Query parameters, in order, not yet encoded.
+    pub query: Vec<(String, String)>,
+    /// Headers beside the upstream's.
+    pub headers: HeaderMap,
+    /// When it is polled.
+    pub every: Every,
+    /// How items are found, identified and compared.
+    pub rules: Arc<Rules>,
+    /// What a missing id means.
+    pub deletes: Deletes,
+    /// Most items of one walk.
+    pub items_max: usize,
+    /// What the first poll rings.
+    pub baseline: Baseline,
+    /// A poll that would delete a larger share than this, and more than
+    /// [`crate::detect::Guard::DELETES_FREE`] items, is held.
+    pub deletes_max_ratio: f64,
+    /// Consecutive failures before `doorbell.source.failing`.
+    pub failing_after: u32,
+    /// Whether bodies of items are kept.
+    pub keep: Keep,
+    /// Largest body, in bytes after decompression.
+    pub body_bytes_max: usize,
+}
+
+/// When a source is polled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Every {
+    /// At this period.
+    Fixed(Duration),
+    /// Only by hand.
+    Manual,
+}
+
+/// What an id missing from a complete walk means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletes {
+    /// Nothing.
+    Never,
+    /// The item was deleted.
+    Full,
+}
+
+/// What the first poll rings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Baseline {
+    /// Nothing.
+    Silent,
+    /// Every item, as created.
+    Emit,
+}
+
+/// What is kept of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Its body: events carry current, previous and patch.
+    Bodies,
+    /// Only its digest: events are thin.
+    Digests,
+}
+
+/// `[endpoints.NAME]`.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Its name.
+    pub name: Name,
+    /// Where webhooks are posted: http or https, no user, no fragment.
+    pub url: Url,
+    /// Keys that sign, newest first; never empty.
+    pub secrets: Vec<SigningKey>,
+    /// Event types it hears; an event is heard when any matches.
+    pub events: Vec<Glob>,
+    /// The longest attempt.
+    pub timeout: Duration,
+    /// Delays between attempts; with n entries there are n + 1 attempts.
+    pub retry: Vec<Duration>,
+    /// Most attempts in flight.
+    pub concurrency: usize,
+    /// What order means.
+    pub order: Order,
+    /// Whether private and loopback addresses may be connected to.
+    pub allow_private: bool,
+    /// Headers of every webhook, besides those of Standard Webhooks.
+    pub headers: HeaderMap,
+}
+
+impl Endpoint {
+    /// Whether it hears events of `event_type`.
+    #[must_use]
+    pub fn hears(&self, event_type: &str) -> bool {
+        self.events.iter().any(|glob| glob.matches(event_type))
+    }
+}
+
+/// What order an endpoint's events keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// The events of one subject arrive in sequence.
+    Subject,
+    /// Any.
+    None,
+}
+
+/// `[routes.NAME]`.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Its name.
+    pub name: Name,
+    /// Prefix of the request's path, begins with `/`.
+    pub path: String,
+    /// The only `Host` it answers to, lower-case without port; `None`: any.
+    pub host: Option<String>,
+    /// The only methods it passes; `None`: any.
+    pub methods: Option<Vec<Method>>,
+    /// Where requests go.
+    pub upstream: Name,
+    /// Whether `path` is cut from the request's path; one slash stays.
+    pub strip_prefix: bool,
+    /// Callers' limits; all must let a request pass.
+    pub limits: Vec<Limit>,
+    /// Whether limits are only counted.
+    pub shadow: bool,
+    /// Who may call.
+    pub auth: RouteAuth,
+    /// Largest request body in bytes.
+    pub body_bytes_max: u64,
+    /// Most requests in flight.
+    pub concurrency: usize,
+}
+
+/// Who may call a route.
+#[derive(Debug, Clone)]
+pub enum RouteAuth {
+    /// Everyone who reaches the listener.
+    Open,
+    /// Bearers of one of these keys.
+    Keys(Vec<Secret>),
+}
+
+/// What callers of a route may ask of us: GCRA, `requests` per `per`, at most `burst` at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// What is counted apart.
+    pub by: LimitBy,
+    /// Requests per `per`.
+    pub requests: NonZeroU32,
+    /// The period.
+    pub per: Duration,
+    /// Requests at once; `requests` when absent in the file.
+    pub burst: NonZeroU32,
+}
+
+/// What a limit counts apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LimitBy {
+    /// Each caller's address; IPv6 by /64.
+    Ip,
+    /// Each value of a header; requests without it share one count.
+    Header(HeaderName),
+    /// Nothing: all callers together.
+    Route,
+}
+
+impl LimitBy {
+    /// As it is written in the file, and in the metrics' `limit` label.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match self {
+            Self::Ip => "ip".to_owned(),
+            Self::Header(name) => format!("header:{name}"),
+            Self::Route => "route".to_owned(),
+        }
+    }
+}
+
+impl Proxy {
+    /// Whether `peer` is a proxy whose word on the caller's address is believed.
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+}

@@ -1,0 +1,296 @@
+//! What rings: the words of an event and the one way it becomes a webhook's body.
+//!
+//! Decides types, ids and the JSON on the wire (Standard Webhooks 1.0). Leaves what changed to
+//! [`crate::detect`], numbering and durability to the store, signing to [`crate::signature`].
+
+mod glob;
+mod id;
+
+use std::fmt::Write as _;
+
+use serde_json::value::RawValue;
+
+pub use glob::Glob;
+pub use id::{EventId, EventKey, ORDINAL_MAX};
+
+use crate::digest::Digest;
+use crate::time::Timestamp;
+
+/// Name of the pseudo-source whose events are doorbell's own: `doorbell.source.failing`, ….
+pub const OPERATIONAL_SOURCE: &str = "doorbell";
+
+/// What happened. With its source's name it is the event's type.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Kind {
+    /// An item that was not in the snapshot.
+    Created,
+    /// An item whose digest differs from the snapshot's.
+    Updated,
+    /// An item that a complete walk no longer holds.
+    Deleted,
+    /// A document source's document whose digest differs.
+    Changed,
+    /// Operational: a source failed `failing_after` times in a row.
+    SourceFailing,
+    /// Operational: a failing source answered again.
+    SourceRecovered,
+    /// Operational: a poll is held because its guard does not believe it.
+    SourceHeld,
+    /// Operational: an endpoint was switched off.
+    EndpointDisabled,
+    /// Operational: a delivery used up its attempts.
+    DeliveryDead,
+}
+
+impl Kind {
+    /// Every kind, in the order of their stored numbers.
+    pub const ALL: [Self; 9] = [
+        Self::Created,
+        Self::Updated,
+        Self::Deleted,
+        Self::Changed,
+        Self::SourceFailing,
+        Self::SourceRecovered,
+        Self::SourceHeld,
+        Self::EndpointDisabled,
+        Self::DeliveryDead,
+    ];
+
+    /// The kinds of source events, which carry a sequence.
+    pub const OF_SOURCES: [Self; 4] = [Self::Created, Self::Updated, Self::Deleted, Self::Changed];
+
+    /// What stands after the first dot of the event's type.
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Deleted => "deleted",
+            Self::Changed => "changed",
+            Self::SourceFailing => "source.failing",
+            Self::SourceRecovered => "source.recovered",
+            Self::SourceHeld => "source.held",
+            Self::EndpointDisabled => "endpoint.disabled",
+            Self::DeliveryDead => "delivery.dead",
+        }
+    }
+
+    /// The number that the store keeps; never reassigned.
+    #[must_use]
+    pub const fn number(self) -> i64 {
+        self as i64
+    }
+
+    /// The kind with this stored number.
+    #[must_use]
+    pub fn from_number(number: i64) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// The type of an event of this kind: `issues.updated`, `doorbell.source.failing`.
+    #[must_use]
+    pub fn event_type(self, source: &str) -> String {
+        format!("{source}.{}", self.suffix())
+    }
+}
+
+/// Why doorbell looked when it found the change.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Cause {
+    /// A poll, by schedule or by hand.
+    Poll,
+}
+
+impl Cause {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Poll => "poll",
+        }
+    }
+}
+
+/// A numbered, committed event, as everyone who rings or lists it sees it.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Its identity on the wire and in the store.
+    pub id: EventId,
+    /// Name of its source; [`OPERATIONAL_SOURCE`] for doorbell's own.
+    pub source: std::sync::Arc<str>,
+    /// What happened.
+    pub kind: Kind,
+    /// The item it happened to; empty for documents.
+    pub subject: Box<str>,
+    /// Its number within the source, from 1, without gaps.
+    pub sequence: u64,
+    /// When it was detected.
+    pub at: Timestamp,
+    /// Why doorbell looked.
+    pub cause: Cause,
+    /// The members of `data` that depend on the change: see [`content`].
+    pub content: Box<str>,
+}
+
+impl Event {
+    /// The event's type.
+    #[must_use]
+    pub fn event_type(&self) -> String {
+        self.kind.event_type(&self.source)
+    }
+
+    /// The webhook's body: the same bytes for the same event, whenever it is asked for.
+    ///
+    /// Source: Standard Webhooks 1.0, "Payload structure".
+    #[must_use]
+    pub fn body(&self) -> String {
+        let mut body = String::with_capacity(self.content.len() + 256);
+        let _ = write!(
+            body,
+            r#"{{"type":"{}.{}","timestamp":"{}","data":{{"#,
+            self.source,
+            self.kind.suffix(),
+            self.at
+        );
+        if Kind::OF_SOURCES.contains(&self.kind) {
+            let _ = write!(
+                body,
+                r#""source":"{}","subject":{},"sequence":{},"cause":"{}","#,
+                self.source,
+                serde_json::Value::from(&*self.subject),
+                self.sequence,
+                self.cause.as_str()
+            );
+        }
+        body.push_str(&self.content);
+        body.push_str("}}");
+        body
+    }
+}
+
+/// What a source event tells of its item, before and after.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Content<'a> {
+    /// The item as received, and the digest of its canonical form; absent when it was deleted.
+    pub current: Option<&'a RawValue>,
+    /// The digest of the current form; absent when the item was deleted.
+    pub digest: Option<Digest>,
+    /// The item as it was received before; absent when it was created or bodies are not kept.
+    pub previous: Option<&'a RawValue>,
+    /// The digest of the previous form; absent when the item was created.
+    pub previous_digest: Option<Digest>,
+    /// An RFC 6902 patch between the projections.
+    pub patch: Option<&'a RawValue>,
+}
+
+impl Content<'_> {
+    /// The members of `data` that [`Event::content`] keeps: a JSON object without its braces.
+    #[must_use]
+    pub fn members(&self) -> Box<str> {
+        let mut members = String::new();
+        let mut add = |key: &str, value: &str| {
+            let comma = if members.is_empty() { "" } else { "," };
+            let _ = write!(members, r#"{comma}"{key}":{value}"#);
+        };
+        if let Some(current) = self.current {
+            add("current", current.get());
+        }
+        if let Some(previous) = self.previous {
+            add("previous", previous.get());
+        }
+        if let Some(patch) = self.patch {
+            add("patch", patch.get());
+        }
+        if let Some(digest) = self.digest {
+            add("digest", &format!("\"{digest}\""));
+        }
+        if let Some(digest) = self.previous_digest {
+            add("previous_digest", &format!("\"{digest}\""));
+        }
+        members.into()
+    }
+}
+
+/// The members of an operational event's `data`.
+///
+/// `about` is what it tells of: `("source", "issues")` or `("endpoint", "ops")`.
+#[must_use]
+pub fn operational(
+    about: (&str, &str),
+    reason: &str,
+    consecutive: u32,
+    since: Timestamp,
+) -> Box<str> {
+    let (what, name) = about;
+    format!(
+        r#""{what}":"{name}","reason":{},"consecutive":{consecutive},"since":"{since}""#,
+        serde_json::Value::from(reason)
+    )
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn body_is_json_of_the_documented_shape() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).expect("valid JSON");
+        let (current, patch) = (raw(r#"{"id":42}"#), raw("[]"));
+        let content = Content {
+            current: Some(&current),
+            digest: Some(Digest::from_bytes([1; 16])),
+            patch: Some(&patch),
+            ..Content::default()
+        };
+        let event = Event {
+            id: EventId::new(EventKey::new(3, 0), 7),
+            source: "issues".into(),
+            kind: Kind::Updated,
+            subject: "a\"b".into(),
+            sequence: 1007,
+            at: Timestamp::from_millis(0),
+            cause: Cause::Poll,
+            content: content.members(),
+        };
+        let body: serde_json::Value = serde_json::from_str(&event.body()).expect("JSON");
+        assert_eq!(
+            body,
+            serde_json::json!({
+                "type": "issues.updated", "timestamp": "1970-01-01T00:00:00.000Z",
+                "data": { "source": "issues", "subject": "a\"b", "sequence": 1007, "cause": "poll",
+                    "current": {"id": 42}, "patch": [],
+                    "digest": "01010101010101010101010101010101" }
+            })
+        );
+    }
+
+    #[test]
+    fn operational_body_has_no_sequence() {
+        let event = Event {
+            id: EventId::new(EventKey::new(3, 0), 7),
+            source: OPERATIONAL_SOURCE.into(),
+            kind: Kind::SourceFailing,
+            subject: "source/issues".into(),
+            sequence: 9,
+            at: Timestamp::from_millis(0),
+            cause: Cause::Poll,
+            content: operational(("source", "issues"), "status", 3, Timestamp::from_millis(0)),
+        };
+        let body: serde_json::Value = serde_json::from_str(&event.body()).expect("JSON");
+        assert_eq!(body["type"], "doorbell.source.failing");
+        assert_eq!(
+            body["data"],
+            serde_json::json!({"source": "issues", "reason": "status", "consecutive": 3,
+                "since": "1970-01-01T00:00:00.000Z"})
+        );
+    }
+
+    #[test]
+    fn stored_numbers_name_their_kind() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_number(kind.number()), Some(kind));
+        }
+        assert_eq!(Kind::from_number(99), None);
+    }
+}

@@ -1,0 +1,232 @@
+//! Durable verbs: what doorbell must not forget.
+//!
+//! One transaction makes the snapshot, memory, events of a poll visible together. Nothing here
+//! knows HTTP or configuration files; nothing outside this room knows a database. The verbs are
+//! the seam where a database server will stand beside the embedded `SQLite`.
+//!
+//! # How deliveries are kept
+//!
+//! Events are an append-only log. A *lane* is one endpoint's view of one source's events: it has a
+//! *watermark*, and every event at or before it is settled or *parked*. Events after the
+//! watermark are pending unless an attempt row says that they were delivered. So a new event costs
+//! no row per endpoint, a claim costs no write, and a delivered webhook costs one appended row.
+//! What cannot be delivered now is parked: one row with the attempt count and the time of the next
+//! attempt, or as waiting behind an earlier event of its subject, or as a dead letter.
+
+mod types;
+
+use std::collections::BTreeSet;
+
+pub use types::*;
+
+use crate::clock::Clock;
+use crate::config;
+use crate::detect::{Known, Subject};
+use crate::event::{Event, EventId, EventKey};
+use crate::name::Name;
+
+/// A store at work. Cheap to clone; the last clone dropped closes it.
+#[derive(Clone, Debug)]
+pub struct Store {}
+
+impl Store {
+    /// Opens or creates the store, takes its exclusive lock, migrates it, and removes what an
+    /// unfinished large poll left behind.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] naming the holder, [`StoreError::Newer`] when a newer doorbell wrote
+    /// it, or what the database says.
+    pub async fn open(settings: &config::Store, clock: Clock) -> Result<Self, StoreError> {
+        let _ = (settings, clock);
+        todo!()
+    }
+
+    /// The durable state of these sources, in their order; unknown ones are registered.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sources(&self, names: &[Name]) -> Result<Vec<SourceState>, StoreError> {
+        let _ = names;
+        todo!()
+    }
+
+    /// The snapshot's items, ascending by subject (bytewise).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn known(&self, snapshot: SnapshotId) -> Result<Vec<Known>, StoreError> {
+        let _ = snapshot;
+        todo!()
+    }
+
+    /// Kept bodies of these items, in their order; `None` where none is kept.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Corrupt`] when a body is not what was stored.
+    pub async fn bodies(
+        &self,
+        snapshot: SnapshotId,
+        subjects: Vec<Subject>,
+    ) -> Result<Vec<Option<Box<str>>>, StoreError> {
+        let _ = (snapshot, subjects);
+        todo!()
+    }
+
+    /// Commits one poll: all of it is visible and durable when this returns, or none of it.
+    ///
+    /// More than [`CHUNK_CHANGES`] changes are written in chunks that nobody sees, then made
+    /// visible by one small transaction, so that other commits get their turn in between.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing of the poll is visible then.
+    pub async fn commit(&self, poll: PollCommit) -> Result<Committed, StoreError> {
+        let _ = poll;
+        todo!()
+    }
+
+    /// The newest visible commit, as a number that grows: changes when there is something to ring.
+    #[must_use]
+    pub fn position(&self) -> tokio::sync::watch::Receiver<Position> {
+        todo!()
+    }
+
+    /// Which sources committed events after `after`, and up to which position this holds.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn news(
+        &self,
+        after: Position,
+    ) -> Result<(BTreeSet<SourceId>, Position), StoreError> {
+        let _ = after;
+        todo!()
+    }
+
+    /// The lanes of an endpoint for these sources, in their order; a lane that does not exist
+    /// begins after the newest visible event of its source, so a new endpoint gets no history.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lanes(
+        &self,
+        endpoint: &Name,
+        sources: &[SourceId],
+    ) -> Result<Vec<LaneState>, StoreError> {
+        let _ = (endpoint, sources);
+        todo!()
+    }
+
+    /// Visible events of a source after `after`, ascending, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn scan(
+        &self,
+        source: SourceId,
+        after: EventKey,
+        limit: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
+        let _ = (source, after, limit);
+        todo!()
+    }
+
+    /// Whole events, in the order of `keys`; `None` for those that retention took.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Corrupt`] when a body is not what was stored.
+    pub async fn load(&self, keys: Vec<EventKey>) -> Result<Vec<Option<Event>>, StoreError> {
+        let _ = keys;
+        todo!()
+    }
+
+    /// Parked deliveries of a lane that wait for a retry, by due time, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn waiting(&self, lane: LaneId, limit: usize) -> Result<Vec<Parked>, StoreError> {
+        let _ = (lane, limit);
+        todo!()
+    }
+
+    /// The earliest parked delivery of a lane that waits behind this subject.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn next_blocked(
+        &self,
+        lane: LaneId,
+        subject: Subject,
+    ) -> Result<Option<Parked>, StoreError> {
+        let _ = (lane, subject);
+        todo!()
+    }
+
+    /// Makes outcomes of attempts, parkings and watermarks durable, in one transaction together
+    /// with those of others (group commit).
+    ///
+    /// # Errors
+    /// [`StoreError`]; the caller keeps what it wanted to settle and tries again.
+    pub async fn settle(&self, settling: Settling) -> Result<(), StoreError> {
+        let _ = settling;
+        todo!()
+    }
+
+    /// Events in the order in which they became visible.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] when the cursor is older than what is retained.
+    pub async fn events(&self, query: EventQuery) -> Result<EventPage, StoreError> {
+        let _ = query;
+        todo!()
+    }
+
+    /// One event by id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
+        let _ = id;
+        todo!()
+    }
+
+    /// Deliveries, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<Delivery>, StoreError> {
+        let _ = query;
+        todo!()
+    }
+
+    /// Attempts of one delivery, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn attempts(&self, delivery: DeliveryId) -> Result<Vec<Attempt>, StoreError> {
+        let _ = delivery;
+        todo!()
+    }
+
+    /// Deletes what is older than its retention, a bounded chunk at a time. An event with a pending
+    /// delivery stays, unless the delivery's lane was not asked for since the store was opened:
+    /// then its endpoint or source has left the configuration, and the delivery waits for `retain`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn retain(&self) -> Result<Retained, StoreError> {
+        todo!()
+    }
+
+    /// Bytes on disk, journal included.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn size_bytes(&self) -> Result<u64, StoreError> {
+        todo!()
+    }
+
+    /// Waits until everything handed in is on disk and closes the database.
+    pub async fn close(self) {
+        todo!()
+    }
+}

@@ -1,0 +1,461 @@
+//! The words that the store's verbs speak.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::client::Validators;
+use crate::detect::{Held, Subject};
+use crate::digest::{Digest, RawDigest};
+use crate::event::{Cause, Event, EventId, EventKey, Kind};
+use crate::name::Name;
+use crate::time::Timestamp;
+
+/// Most changes that one transaction writes; more go in chunks. At some 50 µs a change a chunk
+/// holds the writer for about 15 ms, what another commit may have to wait.
+pub const CHUNK_CHANGES: usize = 256;
+
+/// A registered source. Numbers are never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SourceId(pub i64);
+
+impl SourceId {
+    /// The pseudo-source of operational events, [`crate::event::OPERATIONAL_SOURCE`]; always there.
+    pub const OPERATIONAL: Self = Self(0);
+}
+
+/// A registered snapshot: one partition of one source.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SnapshotId(pub i64);
+
+/// A registered pair of endpoint and source.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LaneId(pub i64);
+
+/// Place of a commit in the order in which commits became visible; 0 is before all.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Position(pub i64);
+
+/// Why a verb failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it.
+    #[error("{path} is in use by process {holder}")]
+    Locked {
+        /// The store's file.
+        path: PathBuf,
+        /// Process id, as far as it is known.
+        holder: String,
+    },
+    /// A newer doorbell wrote it.
+    #[error(
+        "the store has schema version {found}, this doorbell knows up to {known}: run the newer doorbell"
+    )]
+    Newer {
+        /// Version in the file.
+        found: i64,
+        /// Newest version known here.
+        known: i64,
+    },
+    /// Bytes read back are not the bytes stored.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+    /// No space left.
+    #[error("the disk is full")]
+    Full,
+    /// The cursor is older than what is retained; this is the oldest that works.
+    #[error("the cursor is older than what is retained, the oldest is {0}")]
+    Gone(Cursor),
+    /// Closed, or its writer has stopped.
+    #[error("the store is closed")]
+    Closed,
+    /// What the database says.
+    #[error("{0}")]
+    Database(String),
+}
+
+/// What a source remembers from poll to poll.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceState {
+    /// The source.
+    pub id: SourceId,
+    /// Its snapshot.
+    pub snapshot: SnapshotId,
+    /// What it remembers; default for a source that was never polled.
+    pub memory: Memory,
+    /// Items in the snapshot; `None`: no snapshot yet, the next success is the baseline.
+    pub items: Option<u64>,
+}
+
+/// What a source remembers between polls besides its items.
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// Identity of the request and rules under which the rest was learnt.
+    pub rules: Option<Digest>,
+    /// Digest of the last committed body.
+    pub raw: Option<RawDigest>,
+    /// Validators of the last committed body.
+    pub validators: Validators,
+    /// When the last fetch that counts began.
+    pub polled_at: Option<Timestamp>,
+    /// When the last success was.
+    pub succeeded_at: Option<Timestamp>,
+    /// Consecutive failures.
+    pub failures: u32,
+    /// Since when it fails.
+    pub failing_since: Option<Timestamp>,
+    /// Whether `doorbell.source.failing` has rung for these failures.
+    pub failing_rung: bool,
+    /// A poll that the guard holds.
+    pub held: Option<Held>,
+    /// Not polled before this: what the upstream asked for, or a back-off.
+    pub not_before: Option<Timestamp>,
+}
+
+/// Everything one poll leaves behind.
+#[derive(Debug, Clone)]
+pub struct PollCommit {
+    /// The source.
+    pub source: SourceId,
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// When the changes were detected.
+    pub at: Timestamp,
+    /// Why doorbell looked.
+    pub cause: Cause,
+    /// What to remember.
+    pub memory: Memory,
+    /// What becomes of the snapshot and what rings, in the order of the events: deleted, updated,
+    /// created, each ascending by subject.
+    pub changes: Vec<ItemChange>,
+    /// Whether the snapshot exists afterwards even if it has no items: false only for polls that
+    /// failed or are held.
+    pub settles_snapshot: bool,
+    /// Operational events of this poll.
+    pub announcements: Vec<Announcement>,
+}
+
+/// One item's part in a poll.
+#[derive(Debug, Clone)]
+pub struct ItemChange {
+    /// The item.
+    pub subject: Subject,
+    /// What the snapshot holds afterwards; `None`: nothing.
+    pub now: Option<Form>,
+    /// What rings; `None`: nobody (a silent baseline).
+    pub event: Option<Draft>,
+}
+
+/// An item as the snapshot keeps it.
+#[derive(Debug, Clone)]
+pub struct Form {
+    /// Digest of its canonical form.
+    pub digest: Digest,
+    /// Its body as received, where bodies are kept.
+    pub body: Option<Box<str>>,
+}
+
+/// An event that has no number yet.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// What happened.
+    pub kind: Kind,
+    /// [`crate::event::Content::members`].
+    pub content: Box<str>,
+}
+
+/// An operational event that has no number yet.
+#[derive(Debug, Clone)]
+pub struct Announcement {
+    /// What happened.
+    pub kind: Kind,
+    /// What it is about: `source/issues`, `endpoint/ops`. Events of one subject keep their order.
+    pub subject: Subject,
+    /// [`crate::event::operational`].
+    pub content: Box<str>,
+}
+
+/// What a commit made.
+#[derive(Debug, Clone, Default)]
+pub struct Committed {
+    /// Events of the source, operational ones not counted.
+    pub events: u64,
+    /// Ids of the first of them, at most [`COMMITTED_IDS_MAX`].
+    pub ids: Vec<EventId>,
+    /// Sequence of the first; 0 without events.
+    pub first_sequence: u64,
+}
+
+/// Most ids in [`Committed::ids`], what `POST …/poll` answers.
+pub const COMMITTED_IDS_MAX: usize = 1_000;
+
+/// Where one endpoint stands in one source's events.
+#[derive(Debug, Clone)]
+pub struct LaneState {
+    /// The lane.
+    pub id: LaneId,
+    /// Its source.
+    pub source: SourceId,
+    /// Every event at or before it is settled or parked.
+    pub watermark: EventKey,
+    /// Events after the watermark that were delivered, or given up, all the same.
+    pub settled: Vec<EventKey>,
+    /// Visible events after the watermark, by kind: an upper bound of what is pending.
+    pub ahead: Vec<(Kind, u64)>,
+    /// Parked deliveries that wait or are blocked.
+    pub parked: u64,
+}
+
+/// An event as a deliverer first meets it.
+#[derive(Debug, Clone)]
+pub struct Scanned {
+    /// Where it stands.
+    pub key: EventKey,
+    /// What happened.
+    pub kind: Kind,
+    /// The item.
+    pub subject: Subject,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// All of it, when it is at most [`SCAN_INLINE_BYTES`] large; else [`super::Store::load`] it.
+    pub event: Option<Event>,
+}
+
+/// Largest content that a scan brings along, so that a window of 256 holds at most 1 MiB.
+pub const SCAN_INLINE_BYTES: usize = 4 * 1024;
+
+/// A delivery that cannot go now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    /// The event.
+    pub event: EventKey,
+    /// What happened.
+    pub kind: Kind,
+    /// The event's subject.
+    pub subject: Subject,
+    /// When the event was committed.
+    pub at: Timestamp,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// When it is due; `None`: it waits behind an earlier event of its subject.
+    pub due: Option<Timestamp>,
+}
+
+/// What one endpoint's deliverer wants on disk.
+#[derive(Debug, Clone, Default)]
+pub struct Settling {
+    /// Attempts made, each with what follows.
+    pub attempts: Vec<Settled>,
+    /// Deliveries to park without an attempt: blocked ones.
+    pub parked: Vec<(LaneId, Parked)>,
+    /// New watermarks; never lower than before.
+    pub watermarks: Vec<(LaneId, EventKey)>,
+    /// Operational events.
+    pub announcements: Vec<Announcement>,
+}
+
+/// An attempt and what follows from it.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// The event's subject.
+    pub subject: Subject,
+    /// The event's kind.
+    pub kind: Kind,
+    /// When the event was committed.
+    pub committed_at: Timestamp,
+    /// The attempt.
+    pub attempt: Attempt,
+    /// What follows.
+    pub then: Then,
+}
+
+/// What follows from an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Accepted; a parked row goes away.
+    Delivered,
+    /// Parked until then.
+    Retry(Timestamp),
+    /// Kept as a dead letter; the subject goes on.
+    Dead,
+}
+
+/// One POST and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its number for this delivery, from 1.
+    pub number: u32,
+    /// When it began.
+    pub at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u32,
+    /// The answer's status; `None`: there was none.
+    pub status: Option<u16>,
+    /// Why it failed, as a class (`timeout`, `connect`, `status`, …); `None`: it was accepted.
+    pub error: Option<String>,
+    /// The first 1 KiB of the answer; `None` for accepted ones.
+    pub answer: Option<Box<str>>,
+}
+
+/// A delivery's identity: one event on one lane. Shown as `dlv_<lane>_<event key>`, in hex.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct DeliveryId {
+    /// Endpoint and source.
+    pub lane: LaneId,
+    /// The event.
+    pub event: EventKey,
+}
+
+impl std::fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "dlv_{:x}_{:x}", self.lane.0, self.event.number())
+    }
+}
+
+/// The text is no delivery id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a delivery id looks like dlv_1_2a000000")]
+pub struct NoDeliveryId;
+
+impl FromStr for DeliveryId {
+    type Err = NoDeliveryId;
+
+    fn from_str(text: &str) -> Result<Self, NoDeliveryId> {
+        let parts = text
+            .strip_prefix("dlv_")
+            .and_then(|rest| rest.split_once('_'));
+        let (lane, event) = parts.ok_or(NoDeliveryId)?;
+        let number = |digits: &str| match digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            true => i64::from_str_radix(digits, 16).map_err(|_| NoDeliveryId),
+            false => Err(NoDeliveryId),
+        };
+        let event = EventKey::from_number(number(event)?);
+        Ok(Self {
+            lane: LaneId(number(lane)?),
+            event,
+        })
+    }
+}
+
+/// A delivery as it is listed.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Its identity.
+    pub id: DeliveryId,
+    /// The endpoint.
+    pub endpoint: Name,
+    /// The event's id, while the event is retained.
+    pub event: Option<EventId>,
+    /// The event's type.
+    pub event_type: String,
+    /// The event's subject.
+    pub subject: Subject,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When the next attempt is due, for pending ones that failed.
+    pub due: Option<Timestamp>,
+    /// When the event was committed.
+    pub committed_at: Timestamp,
+    /// When it was settled.
+    pub settled_at: Option<Timestamp>,
+}
+
+/// Where a delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// Not accepted yet.
+    Pending,
+    /// Accepted.
+    Delivered,
+    /// Used up its attempts.
+    Dead,
+}
+
+/// Which deliveries to list.
+#[derive(Debug, Clone)]
+pub struct DeliveryQuery {
+    /// In this state.
+    pub state: DeliveryState,
+    /// Of these endpoints with what they hear: pending deliveries are those that an endpoint's
+    /// globs match, so the caller, who knows the configuration, tells.
+    pub endpoint: Name,
+    /// Kinds by source that the endpoint hears.
+    pub hears: Vec<(SourceId, Vec<Kind>)>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Where a reader of the feed stands: after this event of this commit. Opaque to clients: the
+/// order in which commits became visible, so that a late commit is never skipped.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Cursor {
+    /// The commit.
+    pub position: Position,
+    /// The event's place in it; -1: before its first.
+    pub ordinal: i64,
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "c{:x}.{:x}", self.position.0, self.ordinal + 1)
+    }
+}
+
+/// The text is no cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the cursor is not one that this API gave out")]
+pub struct NoCursor;
+
+impl FromStr for Cursor {
+    type Err = NoCursor;
+
+    fn from_str(text: &str) -> Result<Self, NoCursor> {
+        let parts = text.strip_prefix('c').and_then(|rest| rest.split_once('.'));
+        let (position, ordinal) = parts.ok_or(NoCursor)?;
+        let number = |digits: &str| match digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            true => i64::from_str_radix(digits, 16).map_err(|_| NoCursor),
+            false => Err(NoCursor),
+        };
+        Ok(Self {
+            position: Position(number(position)?),
+            ordinal: number(ordinal)? - 1,
+        })
+    }
+}
+
+/// Which events to list.
+#[derive(Debug, Clone, Default)]
+pub struct EventQuery {
+    /// Only of this source; `"doorbell"` names the operational ones.
+    pub source: Option<String>,
+    /// Only of this kind.
+    pub kind: Option<Kind>,
+    /// After this cursor; `None`: from the oldest retained.
+    pub after: Option<Cursor>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A page of the feed.
+#[derive(Debug, Clone)]
+pub struct EventPage {
+    /// Events, oldest first.
+    pub events: Vec<Event>,
+    /// Where to go on from, also when the page is empty.
+    pub next: Cursor,
+}
+
+/// What retention deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retained {
+    /// Events.
+    pub events: u64,
+    /// Attempts.
+    pub attempts: u64,
+    /// Dead letters.
+    pub dead: u64,
+}
