@@ -167,6 +167,8 @@ pub struct Source {
     pub headers: HeaderMap,
     /// When it is polled.
     pub every: Every,
+    /// What its bodies are.
+    pub format: Format,
     /// How items are found, identified and compared.
     pub rules: Arc<Rules>,
     /// What a missing id means.
@@ -193,6 +195,17 @@ pub enum Every {
     Fixed(Duration),
     /// Only by hand.
     Manual,
+}
+
+/// What a source's bodies are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// What `Content-Type` says; a type that is clearly not JSON, such as `text/html`, makes the
+    /// poll fail.
+    #[default]
+    Auto,
+    /// JSON, whatever `Content-Type` says.
+    Json,
 }
 
 /// What an id missing from a complete walk means.

@@ -4,8 +4,14 @@
 //! every series of a configured name exists at 0 from load. Nothing outside this room names
 //! `prometheus`.
 
+mod poll;
+mod upstream;
+
 use prometheus::core::Collector;
 use prometheus::{Encoder as _, Registry, TextEncoder};
+
+pub use poll::{EventCounts, PollMetrics, SourceSeries};
+pub use upstream::{UpstreamMetrics, UpstreamSeries};
 
 /// An own registry: two doorbells in one process do not share series. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -1,1 +1,256 @@
-//! (to come)
+//! When a source is polled next. Pure: the present and randomness come in as arguments.
+//!
+//! Decides phases, the first poll, the next one after a success or a failure, and when a run of
+//! failures is worth a ring. Leaves waiting to [`crate::poll`], and what an answer asks for to the
+//! upstream.
+
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::time::Timestamp;
+
+/// The first poll of a source without a snapshot comes within this time, or its period if that is
+/// shorter: soon enough to be "at once", and a start with many sources is no burst.
+pub const FIRST_POLL_SPREAD: Duration = Duration::from_secs(10);
+
+/// Delays between failed polls.
+pub const FAILURES: Backoff = Backoff {
+    base: Duration::from_secs(5),
+    ceiling: Duration::from_secs(30 * 60),
+};
+
+/// Failed polls in a row that are retried even before the schedule.
+pub const EARLY_RETRIES: u32 = 3;
+
+/// Delays after failures that do not mend by themselves; the last one goes on.
+pub const REFUSALS: [Duration; 3] = [
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(30 * 60),
+];
+
+/// Refusals in a row after which `doorbell.source.failing` rings.
+pub const REFUSALS_RING: u32 = 2;
+
+/// When a source is polled by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// At this period, at a phase that is the source's own.
+    Every {
+        /// The period; never zero.
+        period: Duration,
+        /// From the Unix epoch, below the period: see [`phase`].
+        phase: Duration,
+    },
+    /// Never.
+    Manual,
+}
+
+/// How bad a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// It may mend by itself.
+    Passing,
+    /// 401, 403, 404, 410: somebody has to act.
+    Refused,
+}
+
+impl Plan {
+    /// The plan of the source called `name` with this period.
+    #[must_use]
+    pub fn every(name: &str, period: Duration) -> Self {
+        // A period below a millisecond would have no next millisecond.
+        let period = period.max(Duration::from_millis(1));
+        Self::Every {
+            period,
+            phase: phase(name, period),
+        }
+    }
+
+    /// The first planned time after `now`. Times that passed are not caught up with.
+    #[must_use]
+    pub fn next(self, now: Timestamp) -> Option<Timestamp> {
+        let Self::Every { period, phase } = self else {
+            return None;
+        };
+        let (period, phase) = (millis(period), millis(phase));
+        let periods = now.as_millis().saturating_sub(phase).div_euclid(period);
+        let next = periods
+            .saturating_add(1)
+            .saturating_mul(period)
+            .saturating_add(phase);
+        Some(Timestamp::from_millis(next))
+    }
+
+    /// The first poll after a start: at the phase for a source that `has_snapshot`, else nearly at
+    /// once.
+    #[must_use]
+    pub fn first(self, name: &str, has_snapshot: bool, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Every { period, .. } if !has_snapshot => {
+                Some(now.plus(phase(name, period.min(FIRST_POLL_SPREAD))))
+            }
+            _ => self.next(now),
+        }
+    }
+
+    /// The next poll after `failures` failures in a row, the last of which was `severity`:
+    /// [`EARLY_RETRIES`] times by the back-off alone, then not before the schedule either.
+    ///
+    /// `random` is uniform in `0.0..1.0`. `failures` is at least 1.
+    #[must_use]
+    pub fn retry(
+        self,
+        failures: u32,
+        severity: Severity,
+        now: Timestamp,
+        random: f64,
+    ) -> Option<Timestamp> {
+        let scheduled = self.next(now)?;
+        let (delay, early) = match severity {
+            Severity::Passing => (FAILURES.jittered(failures, random), EARLY_RETRIES),
+            Severity::Refused => {
+                let place = (failures.max(1) - 1).min(REFUSALS.len() as u32 - 1);
+                (REFUSALS[place as usize], REFUSALS.len() as u32 - 1)
+            }
+        };
+        let retry = now.plus(delay);
+        match failures <= early {
+            true => Some(retry),
+            false => Some(scheduled.max(retry)),
+        }
+    }
+}
+
+/// Where in its period the source called `name` is polled: spread evenly over all names, and the
+/// same after every restart.
+#[must_use]
+pub fn phase(name: &str, period: Duration) -> Duration {
+    let hash = blake3::hash(name.as_bytes());
+    let (head, _) = hash.as_bytes().split_at(8);
+    let number = head
+        .iter()
+        .fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
+    Duration::from_millis(number % millis(period).max(1).unsigned_abs())
+}
+
+/// Whether `failures` failures in a row, the last of which was `severity`, are worth a ring.
+#[must_use]
+pub fn rings(failures: u32, severity: Severity, failing_after: u32) -> bool {
+    failures >= failing_after || (severity == Severity::Refused && failures >= REFUSALS_RING)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn plan(period: u64, phase: u64) -> Plan {
+        Plan::Every {
+            period: SECOND * u32::try_from(period).expect("small"),
+            phase: SECOND * u32::try_from(phase).expect("small"),
+        }
+    }
+
+    #[test]
+    fn next_poll_is_the_first_planned_time_after_now() {
+        for (period, phase, now, expected) in [
+            (30, 7, 0, 7),
+            (30, 7, 7, 37),
+            (30, 7, 8, 37),
+            (30, 7, 36, 37),
+            // An hour of sleep: one poll follows, not 120.
+            (30, 7, 3_700, 3_727),
+            (30, 0, -1, 0),
+        ] {
+            assert_eq!(
+                plan(period, phase).next(at(now)),
+                Some(at(expected)),
+                "{now}"
+            );
+        }
+        assert_eq!(Plan::Manual.next(at(0)), None);
+    }
+
+    #[test]
+    fn phases_fill_the_period_and_stay_the_same() {
+        let period = SECOND * 100;
+        let mut tenths = [0_u32; 10];
+        for n in 0..1_000 {
+            let phase = phase(&format!("source_{n}"), period);
+            assert!(phase < period);
+            tenths[usize::try_from(phase.as_secs() / 10).expect("small")] += 1;
+        }
+        assert!(
+            tenths.iter().all(|&n| (60..=140).contains(&n)),
+            "{tenths:?}"
+        );
+        assert_eq!(phase("issues", period), phase("issues", period));
+    }
+
+    #[test]
+    fn first_poll_is_soon_without_a_snapshot_and_at_the_phase_with_one() {
+        let now = at(1_000_000);
+        for (name, period) in [("a", 3600), ("b", 3600), ("c", 2)] {
+            let plan = Plan::every(name, SECOND * period);
+            let first = plan.first(name, false, now).expect("scheduled");
+            let bound = FIRST_POLL_SPREAD.min(SECOND * period);
+            assert!(first >= now && first.since(now) < bound, "{name}");
+            assert_eq!(plan.first(name, true, now), plan.next(now), "{name}");
+        }
+        assert_eq!(Plan::Manual.first("a", false, now), None);
+    }
+
+    #[test]
+    fn failures_are_retried_early_three_times_then_with_the_schedule() {
+        use Severity::{Passing, Refused};
+        let hourly = plan(3600, 0);
+        let quick = plan(1, 0);
+        let now = at(10);
+        for (plan, failures, severity, random, expected) in [
+            (hourly, 1, Passing, 1.0, 15),
+            (hourly, 1, Passing, 0.0, 10),
+            (hourly, 3, Passing, 1.0, 30),
+            (hourly, 4, Passing, 1.0, 3600),
+            (quick, 2, Passing, 0.5, 15),
+            (quick, 5, Passing, 1.0, 90),
+            (quick, 50, Passing, 1.0, 1810),
+            // Never sooner than the schedule once the early retries are used up.
+            (quick, 5, Passing, 0.0, 11),
+            (hourly, 1, Refused, 0.0, 15),
+            (hourly, 2, Refused, 0.0, 40),
+            (hourly, 3, Refused, 0.0, 3600),
+            (quick, 3, Refused, 0.0, 1810),
+            (quick, 99, Refused, 0.0, 1810),
+        ] {
+            assert_eq!(
+                plan.retry(failures, severity, now, random),
+                Some(at(expected)),
+                "{failures} {severity:?} {random}"
+            );
+        }
+        assert_eq!(Plan::Manual.retry(1, Passing, now, 0.5), None);
+    }
+
+    #[test]
+    fn refusals_ring_at_the_second_others_when_configured() {
+        for (failures, severity, expected) in [
+            (2, Severity::Passing, false),
+            (3, Severity::Passing, true),
+            (1, Severity::Refused, false),
+            (2, Severity::Refused, true),
+        ] {
+            assert_eq!(rings(failures, severity, 3), expected, "{failures}");
+        }
+        assert!(rings(1, Severity::Refused, 1));
+    }
+}

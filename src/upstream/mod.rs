@@ -1,20 +1,59 @@
 //! The one client of an upstream, shared by polls and callers: address, credentials, connections,
 //! and the seam where the budget grants requests.
+//!
+//! Decides how a poll's request looks, which redirects are followed with what, and which answers
+//! are believed. Leaves when to ask and what an answer means to [`crate::poll`], and callers'
+//! requests to the proxy.
 
+mod addresses;
+mod exchange;
+mod guard;
+mod pacing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use base64::Engine as _;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::Semaphore;
+use url::form_urlencoded::byte_serialize;
 
 use crate::client::{Resolver, Validators};
+use crate::clock::Clock;
 use crate::config;
+use crate::metrics::{UpstreamMetrics, UpstreamSeries};
+use crate::name::Name;
+use crate::secret::Secret;
+
+use addresses::Addresses;
+pub use exchange::USER_AGENT;
+pub use pacing::NOT_BEFORE_MAX;
+
+/// All upstreams of a configuration.
+pub type Upstreams = Arc<BTreeMap<Name, Arc<Upstream>>>;
+
+/// Idle connections kept per upstream; polls are rare enough that more would only idle.
+const IDLE_CONNECTIONS_MAX: usize = 8;
 
 /// A configured upstream at work.
 #[derive(Debug)]
 pub struct Upstream {
     config: Arc<config::Upstream>,
+    credential: Option<Credential>,
+    client: reqwest::Client,
+    /// For redirects that leave the origin: connects to public addresses only. Built when the
+    /// first one comes, because most upstreams never redirect.
+    guarded: OnceLock<Result<reqwest::Client, String>>,
+    resolver: Resolver,
+    addresses: Addresses,
+    connections: Semaphore,
+    clock: Clock,
+    series: UpstreamSeries,
 }
 
 /// Who asks the upstream.
@@ -146,17 +185,37 @@ pub enum Credential {
     /// A header; its value is marked sensitive.
     Header(HeaderName, HeaderValue),
     /// A query parameter, name and value already percent-encoded.
-    Query(String, crate::secret::Secret),
+    Query(String, Secret),
 }
 
 impl Upstream {
-    /// Builds the client of `config`. Must be called inside a tokio runtime.
+    /// Builds the client of `config`. Must be called inside a tokio runtime, where it keeps a task
+    /// that resolves the host until it is dropped.
     ///
     /// # Errors
     /// A text when the client cannot be built, for example because no CA certificates are found.
-    pub fn new(config: Arc<config::Upstream>, resolver: Resolver) -> Result<Self, String> {
-        let _ = (&config, resolver);
-        todo!()
+    pub fn new(
+        config: Arc<config::Upstream>,
+        resolver: Resolver,
+        clock: Clock,
+        metrics: &UpstreamMetrics,
+    ) -> Result<Self, String> {
+        let credential = config.auth.as_ref().map(credential).transpose()?;
+        let client = client(&config)
+            .dns_resolver(Arc::new(resolver))
+            .build()
+            .map_err(|error| build_error(&error))?;
+        Ok(Self {
+            credential,
+            client,
+            guarded: OnceLock::new(),
+            resolver,
+            addresses: Addresses::of(&config.url, resolver),
+            connections: Semaphore::new(config.connections_max),
+            clock,
+            series: metrics.upstream(&config.name),
+            config,
+        })
     }
 
     /// Its configuration.
@@ -169,36 +228,88 @@ impl Upstream {
     ///
     /// The seam where the budget will stand: a poll will wait here, a caller will be told how long
     /// it would wait. Today every request is granted at once, and counted.
+    #[expect(clippy::unused_async, reason = "the budget will make polls wait here")]
     pub async fn permit(&self, by: By) -> Permit {
-        let _ = by;
-        todo!()
-    }
-
-    /// Makes one poll's exchange: request, redirects, bounded body.
-    ///
-    /// # Errors
-    /// [`Failure`] for everything that is not a believable answer.
-    pub async fn fetch(&self, fetch: Fetch<'_>, permit: Permit) -> Result<Answer, Failure> {
-        let _ = (fetch, permit);
-        todo!()
+        match by {
+            By::Poll => self.series.asked_by_poll(),
+            By::Caller => self.series.asked_by_caller(),
+        }
+        Permit(())
     }
 
     /// A socket address to connect to now: resolved in the background, refreshed every 30 s, the
     /// last good ones kept, taken in turn. `None` while the name never resolved.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
-        todo!()
+        self.addresses.next()
     }
 
     /// What authenticates us, if anything.
     #[must_use]
     pub fn credential(&self) -> Option<&Credential> {
-        todo!()
+        self.credential.as_ref()
     }
 
     /// Headers of every request of ours.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.config.headers
+    }
+
+    /// The client for redirects to elsewhere. An upstream on a private network may lead to others
+    /// there; a public one may not lead into ours.
+    fn client_elsewhere(&self) -> Result<&reqwest::Client, String> {
+        if self.addresses.any_private() {
+            return Ok(&self.client);
+        }
+        let built = self.guarded.get_or_init(|| {
+            client(&self.config)
+                .dns_resolver(Arc::new(guard::PublicOnly(self.resolver)))
+                .build()
+                .map_err(|error| build_error(&error))
+        });
+        built.as_ref().map_err(String::clone)
+    }
+}
+
+fn client(config: &config::Upstream) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        // Every request has a permit; a silent second one would have none.
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .connect_timeout(config.connect_timeout)
+        .pool_max_idle_per_host(config.connections_max.min(IDLE_CONNECTIONS_MAX))
+}
+
+fn build_error(error: &reqwest::Error) -> String {
+    let cause = std::error::Error::source(error);
+    cause.map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// The credential that `auth` asks for.
+fn credential(auth: &config::Auth) -> Result<Credential, String> {
+    let header = |name: HeaderName, value: &str| {
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| format!("the credential in header {name} holds a control character"))?;
+        value.set_sensitive(true);
+        Ok(Credential::Header(name, value))
+    };
+    match auth {
+        config::Auth::Bearer(token) => header(
+            http::header::AUTHORIZATION,
+            &format!("Bearer {}", token.expose()),
+        ),
+        config::Auth::Basic { user, password } => {
+            let pair = format!("{user}:{}", password.expose());
+            let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+            header(http::header::AUTHORIZATION, &format!("Basic {pair}"))
+        }
+        config::Auth::Header { name, value } => header(name.clone(), value.expose()),
+        config::Auth::Query { name, value } => Ok(Credential::Query(
+            byte_serialize(name.as_bytes()).collect(),
+            Secret::new(byte_serialize(value.expose().as_bytes()).collect()),
+        )),
     }
 }

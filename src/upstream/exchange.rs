@@ -1,0 +1,385 @@
+//! One poll's exchange: the request, its redirects, the bounded body, and why it failed.
+
+use std::error::Error;
+use std::io;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{
+    ACCEPT, CONTENT_TYPE, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
+    USER_AGENT as USER_AGENT_HEADER,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use url::{Host, Url};
+
+use super::guard::{self, LeadsInside};
+use super::{Answer, By, Credential, Failure, Fetch, Pacing, Permit, Reason, Upstream, pacing};
+use crate::client::Validators;
+use crate::config;
+
+/// `User-Agent` of every request of ours, unless the configuration names another.
+pub const USER_AGENT: &str = concat!("doorbell/", env!("CARGO_PKG_VERSION"));
+
+/// `Accept` unless the configuration names another.
+const ACCEPT_DEFAULT: &str = "application/json, */*;q=0.5";
+
+/// Longest validator that is echoed. The HTTP servers in use refuse request heads of 8 KiB, and a
+/// validator that is not sent costs no more than a whole answer.
+const VALIDATOR_BYTES_MAX: usize = 1024;
+
+/// A `Last-Modified` younger than this may stand for two versions (RFC 9110 section 8.8.2.2).
+const LAST_MODIFIED_AGE_MIN: Duration = Duration::from_secs(1);
+
+/// Where the exchange stands.
+struct Hop {
+    url: Url,
+    /// Whether it is still at the upstream itself; once it left, it does not come home.
+    home: bool,
+}
+
+impl Upstream {
+    /// Makes one poll's exchange: request, redirects, bounded body. Takes at most the upstream's
+    /// `timeout` once a connection is free.
+    ///
+    /// Redirects within the origin (scheme, host, port) keep credentials, headers and validators.
+    /// Another origin gets none of them, even if it leads back; it must not lead from https to
+    /// http, and into a private network only when the upstream is on one itself.
+    ///
+    /// # Errors
+    /// [`Failure`] for everything that is not a believable answer.
+    pub async fn fetch(&self, fetch: Fetch<'_>, permit: Permit) -> Result<Answer, Failure> {
+        let _connection = self.connections.acquire().await;
+        let exchange = self.exchange(&fetch, permit);
+        match tokio::time::timeout(self.config.timeout, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(failure(
+                Reason::Timeout,
+                format!("no whole answer within {:?}", self.config.timeout),
+            )),
+        }
+    }
+
+    /// The URL that `source` asks for, without credential: safe to show.
+    ///
+    /// # Errors
+    /// [`Reason::Status`] never; [`Reason::Connect`] when base and path make no URL.
+    pub fn url(&self, source: &config::Source) -> Result<Url, Failure> {
+        let base = self.config.url.as_str();
+        let base = match source.path.starts_with('/') {
+            true => base.strip_suffix('/').unwrap_or(base),
+            false => base,
+        };
+        let mut url = Url::parse(&format!("{base}{}", source.path))
+            .map_err(|error| failure(Reason::Connect, format!("no URL: {error}")))?;
+        if !source.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&source.query);
+        }
+        Ok(url)
+    }
+
+    async fn exchange(&self, fetch: &Fetch<'_>, permit: Permit) -> Result<Answer, Failure> {
+        let mut hop = Hop {
+            url: self.url(fetch.source)?,
+            home: true,
+        };
+        let mut visited = Vec::new();
+        let mut permit = permit;
+        loop {
+            let response = self.send(fetch, &hop, permit).await?;
+            if !is_redirect(response.status()) {
+                return self.answer(fetch, response, hop.home).await;
+            }
+            if visited.len() >= self.config.redirects as usize {
+                let limit = self.config.redirects;
+                return Err(redirect(format!("more than {limit} redirects")));
+            }
+            let next = follow(&hop, response.headers())?;
+            drop(response);
+            visited.push(std::mem::replace(&mut hop, next).url);
+            if visited.contains(&hop.url) {
+                return Err(redirect("redirects in a loop".to_owned()));
+            }
+            permit = self.permit(By::Poll).await;
+        }
+    }
+
+    async fn send(
+        &self,
+        fetch: &Fetch<'_>,
+        hop: &Hop,
+        _permit: Permit,
+    ) -> Result<reqwest::Response, Failure> {
+        let mut url = hop.url.clone();
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static(ACCEPT_DEFAULT));
+        headers.insert(USER_AGENT_HEADER, HeaderValue::from_static(USER_AGENT));
+        if hop.home {
+            overlay(&mut headers, &self.config.headers);
+            overlay(&mut headers, &fetch.source.headers);
+            self.authenticate(&mut url, &mut headers);
+            condition(&mut headers, fetch.validators);
+        }
+        let client = match hop.home {
+            true => &self.client,
+            false => self.elsewhere(&url)?,
+        };
+        let mut request = reqwest::Request::new(Method::GET, url);
+        *request.headers_mut() = headers;
+        client
+            .execute(request)
+            .await
+            .map_err(|error| self.broken(&error))
+    }
+
+    fn authenticate(&self, url: &mut Url, headers: &mut HeaderMap) {
+        match &self.credential {
+            None => {}
+            Some(Credential::Header(name, value)) => {
+                headers.insert(name, value.clone());
+            }
+            Some(Credential::Query(name, value)) => {
+                let ours = format!("{name}={}", value.expose());
+                let query = match url.query() {
+                    // A redirect may have kept it.
+                    Some(query) if query.split('&').any(|pair| pair == ours) => return,
+                    Some(query) if !query.is_empty() => format!("{query}&{ours}"),
+                    _ => ours,
+                };
+                url.set_query(Some(&query));
+            }
+        }
+    }
+
+    fn elsewhere(&self, url: &Url) -> Result<&reqwest::Client, Failure> {
+        // A literal address is never resolved, so the guarded client's resolver would not see it.
+        let literal = match url.host() {
+            Some(Host::Ipv4(ip)) => Some(ip.into()),
+            Some(Host::Ipv6(ip)) => Some(ip.into()),
+            _ => None,
+        };
+        let inside = literal.is_some_and(|ip| !guard::is_public(ip));
+        if inside && !self.addresses.any_private() {
+            return Err(redirect(LeadsInside.to_string()));
+        }
+        self.client_elsewhere()
+            .map_err(|message| failure(Reason::Tls, message))
+    }
+
+    async fn answer(
+        &self,
+        fetch: &Fetch<'_>,
+        mut response: reqwest::Response,
+        home: bool,
+    ) -> Result<Answer, Failure> {
+        let status = response.status();
+        let pacing = Pacing::read(response.headers(), self.clock.now());
+        // Validators of a place that they are not sent to are of no use.
+        let validators = match home {
+            true => validators(response.headers()),
+            false => Validators::default(),
+        };
+        let conditional = home && *fetch.validators != Validators::default();
+        match status.as_u16() {
+            200 | 203 => {}
+            304 if conditional => return Ok(Answer::NotModified { validators, pacing }),
+            _ => {
+                return Err(Failure {
+                    reason: refusal(status, response.headers()),
+                    message: format!("status {}", status.as_u16()),
+                    pacing,
+                });
+            }
+        }
+        let content_type = response.headers().get(CONTENT_TYPE);
+        let content_type =
+            content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let body = self.body(&mut response, fetch.source.body_bytes_max).await;
+        let bytes = body.map_err(|failure| Failure { pacing, ..failure })?;
+        Ok(Answer::Body {
+            bytes,
+            content_type,
+            validators,
+            pacing,
+        })
+    }
+
+    /// The whole body, decompressed, counted as it comes: a bomb is dropped at its first byte too
+    /// many.
+    async fn body(
+        &self,
+        response: &mut reqwest::Response,
+        bytes_max: usize,
+    ) -> Result<Bytes, Failure> {
+        let too_large = || failure(Reason::TooLarge, format!("more than {bytes_max} bytes"));
+        let announced = response.content_length().unwrap_or(0);
+        if announced > bytes_max as u64 {
+            return Err(too_large());
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(&error))? {
+            if chunk.len() > bytes_max - body.len() {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    fn broken(&self, error: &reqwest::Error) -> Failure {
+        let limit = self.config.connect_timeout;
+        match classify(error) {
+            Reason::Timeout => failure(Reason::Timeout, format!("no connection within {limit:?}")),
+            // The text of the outer error names the URL, and with it a credential in the query.
+            reason => failure(reason, root_of(error)),
+        }
+    }
+}
+
+/// Where a redirect leads.
+fn follow(hop: &Hop, headers: &HeaderMap) -> Result<Hop, Failure> {
+    let location = headers
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok())
+        .ok_or_else(|| redirect("a redirect that names no place".to_owned()))?;
+    let mut url = hop
+        .url
+        .join(location)
+        .map_err(|error| redirect(format!("a redirect to no URL: {error}")))?;
+    url.set_fragment(None);
+    let usable = matches!(url.scheme(), "http" | "https") && url.has_host();
+    if !usable || !url.username().is_empty() || url.password().is_some() {
+        return Err(redirect("a redirect to no plain http or https URL".to_owned()));
+    }
+    if hop.url.scheme() == "https" && url.scheme() == "http" {
+        return Err(redirect("a redirect from https to http".to_owned()));
+    }
+    let home = hop.home && url.origin() == hop.url.origin();
+    Ok(Hop { url, home })
+}
+
+/// 301, 302, 303, 307 and 308 lead on; 300 offers a choice, which nobody is there to make.
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// The class of a status that is no success.
+fn refusal(status: StatusCode, headers: &HeaderMap) -> Reason {
+    match status.as_u16() {
+        429 => Reason::RateLimited,
+        403 if pacing::is_rate_limit(headers) => Reason::RateLimited,
+        401 | 403 | 404 | 410 => Reason::Refused,
+        _ => Reason::Status,
+    }
+}
+
+fn classify(error: &reqwest::Error) -> Reason {
+    if find::<LeadsInside>(error) {
+        Reason::Redirect
+    } else if error.is_timeout() {
+        Reason::Timeout
+    } else if error.is_dns() {
+        Reason::Dns
+    } else if find::<rustls::Error>(error) {
+        Reason::Tls
+    } else if error.is_connect() {
+        Reason::Connect
+    } else {
+        Reason::Body
+    }
+}
+
+/// Whether an error of type `E` is among the causes of `error`. What an [`io::Error`] wraps is not
+/// its source but itself in other clothes, so it is looked at apart.
+fn find<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        if error.is::<E>() || inner.is_some_and(|inner| find::<E>(inner)) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+fn root_of(error: &reqwest::Error) -> String {
+    let mut root: &dyn Error = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    match root.is::<reqwest::Error>() {
+        true => "the exchange broke".to_owned(),
+        false => root.to_string(),
+    }
+}
+
+/// Replaces what `over` names.
+fn overlay(headers: &mut HeaderMap, over: &HeaderMap) {
+    for name in over.keys() {
+        headers.remove(name);
+        for value in over.get_all(name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Adds the validators. Both: some servers know only one.
+fn condition(headers: &mut HeaderMap, validators: &Validators) {
+    let pairs = [
+        (IF_NONE_MATCH, &validators.etag),
+        (IF_MODIFIED_SINCE, &validators.last_modified),
+    ];
+    for (name, validator) in pairs {
+        if let Some(value) = validator.as_deref().and_then(to_header) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// The validators of an answer, to be echoed byte for byte.
+fn validators(headers: &HeaderMap) -> Validators {
+    Validators {
+        etag: from_header(headers, &ETAG),
+        last_modified: from_header(headers, &LAST_MODIFIED)
+            .filter(|_| !modified_just_now(headers)),
+    }
+}
+
+/// Whether `Last-Modified` is too young to tell two versions apart.
+fn modified_just_now(headers: &HeaderMap) -> bool {
+    let seconds = |name: &HeaderName| {
+        let date = httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()?;
+        date.duration_since(UNIX_EPOCH).ok()
+    };
+    match (seconds(&DATE), seconds(&LAST_MODIFIED)) {
+        (Some(date), Some(modified)) => date.saturating_sub(modified) < LAST_MODIFIED_AGE_MIN,
+        _ => false,
+    }
+}
+
+/// A header's bytes as a text of as many characters, which loses nothing: some servers send
+/// validators that are no UTF-8.
+fn from_header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let bytes = headers.get(name)?.as_bytes();
+    (!bytes.is_empty() && bytes.len() <= VALIDATOR_BYTES_MAX)
+        .then(|| bytes.iter().copied().map(char::from).collect())
+}
+
+fn to_header(validator: &str) -> Option<HeaderValue> {
+    let bytes: Result<Vec<u8>, _> = validator.chars().map(u8::try_from).collect();
+    HeaderValue::from_bytes(&bytes.ok()?).ok()
+}
+
+fn redirect(message: String) -> Failure {
+    failure(Reason::Redirect, message)
+}
+
+fn failure(reason: Reason, message: String) -> Failure {
+    Failure {
+        reason,
+        message,
+        pacing: Pacing::default(),
+    }
+}

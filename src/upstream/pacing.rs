@@ -1,0 +1,268 @@
+//! What an answer's headers say about when to ask again. Pure: the present is an argument.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::HeaderMap;
+
+use super::Pacing;
+use crate::time::Timestamp;
+
+/// Longest wait that an upstream can ask for; a header of more is a mistake more often than not,
+/// and one poll a day harms nobody.
+pub const NOT_BEFORE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Prefixes of the three-header families: IETF drafts 03 to 06 and GitLab, GitHub, X.
+const FAMILIES: [&str; 3] = ["ratelimit", "x-ratelimit", "x-rate-limit"];
+
+/// From this on a number is an epoch in milliseconds.
+const EPOCH_MILLIS_FROM: f64 = 1e12;
+/// From this on a number is an epoch in seconds.
+const EPOCH_SECONDS_FROM: f64 = 1e9;
+
+impl Pacing {
+    /// Reads `Retry-After` (RFC 9110 section 10.2.3), `X-Poll-Interval`, `Backoff`, and the
+    /// rate-limit headers in all spellings, which count only when nothing remains. The longest
+    /// wins. What does not read is ignored.
+    #[must_use]
+    pub fn read(headers: &HeaderMap, now: Timestamp) -> Self {
+        let plain = ["retry-after", "x-poll-interval", "backoff"];
+        let asked = plain
+            .into_iter()
+            .filter_map(|name| wait(text(headers, name)?, now));
+        let used_up = FAMILIES
+            .into_iter()
+            .filter_map(|family| family_wait(headers, family, now));
+        let members = headers
+            .get_all("ratelimit")
+            .into_iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|field| split(field, ','))
+            .filter_map(|member| member_wait(member, now));
+        let not_before = asked
+            .chain(used_up)
+            .chain(members)
+            .chain(field_wait(headers, now))
+            .max()
+            .map(|wait| wait.min(NOT_BEFORE_MAX))
+            .filter(|wait| !wait.is_zero());
+        Self { not_before }
+    }
+}
+
+/// Whether the headers say that a quota is used up: a 403 is then a rate limit, as GitHub means it.
+pub(super) fn is_rate_limit(headers: &HeaderMap) -> bool {
+    let remains_nothing = |family: &str| {
+        text(headers, &format!("{family}-remaining"))
+            .and_then(number)
+            .is_some_and(|left| left <= 0.0)
+    };
+    headers.contains_key("retry-after") || FAMILIES.into_iter().any(remains_nothing)
+}
+
+/// `X-RateLimit-Remaining: 0` with `X-RateLimit-Reset: …` or `…-Reset-After: …`.
+fn family_wait(headers: &HeaderMap, family: &str, now: Timestamp) -> Option<Duration> {
+    let left = number(text(headers, &format!("{family}-remaining"))?)?;
+    if left > 0.0 {
+        return None;
+    }
+    let after = text(headers, &format!("{family}-reset-after"));
+    let reset = after.or_else(|| text(headers, &format!("{family}-reset")));
+    wait(reset?, now)
+}
+
+/// A member of the `RateLimit` list of drafts 08 on: `"default";r=0;t=30`.
+fn member_wait(member: &str, now: Timestamp) -> Option<Duration> {
+    let parameter = |name: &str| {
+        split(member, ';').skip(1).find_map(|part| {
+            let (key, value) = part.split_once('=')?;
+            (key.trim() == name).then(|| value.trim())
+        })
+    };
+    let left = number(parameter("r")?)?;
+    (left <= 0.0).then(|| wait(parameter("t")?, now)).flatten()
+}
+
+/// The `RateLimit` dictionary of draft 07: `limit=100, remaining=0, reset=30`.
+fn field_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let field = text(headers, "ratelimit")?;
+    let member = |name: &str| {
+        split(field, ',').find_map(|part| {
+            let (key, value) = part.split_once('=')?;
+            (key.trim() == name).then(|| value.trim())
+        })
+    };
+    let left = number(member("remaining")?)?;
+    (left <= 0.0).then(|| wait(member("reset")?, now)).flatten()
+}
+
+/// Seconds, an epoch, or an HTTP-date, as a wait from `now`.
+fn wait(text: &str, now: Timestamp) -> Option<Duration> {
+    let now_seconds = now.as_millis() as f64 / 1000.0;
+    let Some(value) = number(text) else {
+        let date = httpdate::parse_http_date(text.trim()).ok()?;
+        let since = date.duration_since(UNIX_EPOCH).ok()?.as_millis();
+        let date = Timestamp::from_millis(i64::try_from(since).ok()?);
+        return Some(date.since(now));
+    };
+    let seconds = if value > EPOCH_MILLIS_FROM {
+        value / 1000.0 - now_seconds
+    } else if value > EPOCH_SECONDS_FROM {
+        value - now_seconds
+    } else {
+        value
+    };
+    let bounded = seconds.clamp(0.0, NOT_BEFORE_MAX.as_secs_f64());
+    Some(Duration::from_secs_f64(bounded))
+}
+
+/// A number that is not negative; decimals are accepted, other forms of floats are not.
+fn number(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let value: f64 = plain.then(|| text.parse().ok()).flatten()?;
+    value.is_finite().then_some(value)
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Parts between separators that stand outside of quotes.
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    text.split(move |c| {
+        quoted ^= c == '"';
+        c == separator && !quoted
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    /// Sun, 06 Nov 1994 08:49:37 GMT.
+    const NOW: Timestamp = Timestamp::from_millis(784_111_777_000);
+    /// Past 1e9 s, as the present is.
+    const LATER: Timestamp = Timestamp::from_millis(1_795_456_800_000);
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| {
+                let name: HeaderName = name.parse().expect("a header name");
+                (name, HeaderValue::from_str(value).expect("a header value"))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_at_most_a_day() {
+        for (value, expected) in [
+            ("120", Some(120.0)),
+            ("0", None),
+            ("1.5", Some(1.5)),
+            ("999999", Some(86_400.0)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60.0)),
+            ("Sun, 06 Nov 1994 08:48:37 GMT", None),
+            ("Mon, 07 Nov 2094 08:48:37 GMT", Some(86_400.0)),
+            ("soon", None),
+            ("-5", None),
+            ("inf", None),
+            ("NaN", None),
+            ("", None),
+            ("99999999999999999999999999999999999999", Some(86_400.0)),
+        ] {
+            let pacing = Pacing::read(&headers(&[("retry-after", value)]), NOW);
+            assert_eq!(
+                pacing.not_before,
+                expected.map(Duration::from_secs_f64),
+                "{value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn rate_limits_count_when_nothing_remains() {
+        for (lines, expected) in [
+            (
+                &[("x-ratelimit-remaining", "1"), ("x-ratelimit-reset", "60")][..],
+                None,
+            ),
+            (
+                &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "60")],
+                Some(60),
+            ),
+            (
+                &[
+                    ("x-ratelimit-remaining", "0.0"),
+                    ("x-ratelimit-reset", "1795456830"),
+                ],
+                Some(30),
+            ),
+            (
+                &[
+                    ("ratelimit-remaining", "0"),
+                    ("ratelimit-reset", "1795456830000"),
+                ],
+                Some(30),
+            ),
+            (
+                &[
+                    ("x-rate-limit-remaining", "0"),
+                    ("x-rate-limit-reset", "7.0"),
+                ],
+                Some(7),
+            ),
+            (
+                &[
+                    ("x-ratelimit-remaining", "0"),
+                    ("x-ratelimit-reset-after", "3"),
+                    ("x-ratelimit-reset", "1795456830"),
+                ],
+                Some(3),
+            ),
+            (
+                &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "x")],
+                None,
+            ),
+            (&[("x-ratelimit-reset", "60")], None),
+            (&[("ratelimit", r#""default";r=0;t=30"#)], Some(30)),
+            (&[("ratelimit", r#""default";r=5;t=30"#)], None),
+            (
+                &[("ratelimit", r#""a,b;r=0;t=99";r=5;t=30, "day";r=0;t=600"#)],
+                Some(600),
+            ),
+            (
+                &[("ratelimit", "limit=100, remaining=0, reset=12")],
+                Some(12),
+            ),
+            (
+                &[("ratelimit", "limit=100, remaining=3, reset=12")],
+                None,
+            ),
+        ] {
+            let pacing = Pacing::read(&headers(lines), LATER);
+            assert_eq!(
+                pacing.not_before,
+                expected.map(Duration::from_secs),
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_longest_of_all_wins() {
+        let pacing = Pacing::read(
+            &headers(&[
+                ("retry-after", "5"),
+                ("x-poll-interval", "60"),
+                ("backoff", "10"),
+            ]),
+            LATER,
+        );
+        assert_eq!(pacing.not_before, Some(Duration::from_secs(60)));
+        assert_eq!(Pacing::read(&HeaderMap::new(), LATER), Pacing::default());
+    }
+}
