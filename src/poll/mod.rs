@@ -1,1 +1,386 @@
-//! (to come)
+//! The poller: asks upstreams on schedule and commits what changed.
+//!
+//! One task keeps all schedules ([`agenda`]); a poll is a task of its own for as long as it lasts,
+//! and they are bounded. An idle source costs some hundred bytes and no task. Leaves what differs
+//! to [`crate::detect`], when to poll to [`crate::schedule`], and what is durable to
+//! [`crate::store`]; the pure parts of what is left stand in [`plan`] and [`conclude`].
+
+mod agenda;
+mod attempt;
+mod conclude;
+mod identity;
+mod look;
+mod plan;
+mod redigest;
+mod turn;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::task::TaskTracker;
+
+pub use look::{Look, LookError, look};
+
+use crate::clock::Clock;
+use crate::config;
+use crate::event::EventId;
+use crate::metrics::{PollMetrics, SourceSeries};
+use crate::name::Name;
+use crate::shutdown::{Phase, Shutdown};
+use crate::store::{Memory, SnapshotId, SourceId, SourceState, Store, StoreError};
+use crate::time::Timestamp;
+use crate::upstream::{Reason, Upstream, Upstreams};
+
+use agenda::Agenda;
+use conclude::first_poll;
+
+/// Longest sleep of the scheduler, so that a step of the machine's clock is noticed.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// Most detections of large bodies at once, if there are as many processors: what is left serves
+/// callers.
+const DETECTIONS_MAX: usize = 4;
+
+const REASON_CONTENT_TYPE: &str = "content_type";
+const REASON_STORE: &str = "store";
+const REASON_INTERNAL: &str = "internal";
+const REASON_GUARD: &str = "guard";
+
+/// What a poller is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The configuration. A poll reads its source there when it begins.
+    pub live: config::Live,
+    /// Where changes are committed.
+    pub store: Store,
+    /// Who is asked; holds every upstream that a source names.
+    pub upstreams: Upstreams,
+    /// Its series.
+    pub metrics: PollMetrics,
+    /// The present.
+    pub clock: Clock,
+    /// When to end.
+    pub shutdown: Shutdown,
+}
+
+/// A poller at work. Cheap to clone; it ends with its [`Shutdown`].
+#[derive(Clone, Debug)]
+pub struct Poller {
+    room: Arc<Room>,
+    /// Closed when no poll is in flight and none will begin.
+    ended: watch::Receiver<()>,
+}
+
+/// How a poll ended; also the `outcome` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It rang.
+    Changed,
+    /// Nothing to ring: the same, or a silent baseline.
+    Unchanged,
+    /// 304.
+    NotModified,
+    /// It came to nothing.
+    Error,
+    /// The guard does not believe it yet.
+    Held,
+}
+
+/// What `POST …/poll` answers.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Polled {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, for errors and held polls: the `reason` label of the metrics, `guard` for held ones.
+    pub reason: Option<String>,
+    /// Events that it committed.
+    pub events: u64,
+    /// Their ids, the first [`crate::store::COMMITTED_IDS_MAX`].
+    #[serde(serialize_with = "as_texts")]
+    pub event_ids: Vec<EventId>,
+}
+
+/// Why there is no poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PollRefused {
+    /// No source has this name.
+    #[error("no source has this name")]
+    Unknown,
+    /// doorbell is about to end.
+    #[error("doorbell is draining")]
+    Draining,
+}
+
+/// How a source stands.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct SourceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its upstream's name.
+    pub upstream: String,
+    /// In one word.
+    pub state: SourceCondition,
+    /// Whether a poll is in flight.
+    pub polling: bool,
+    /// Items in the snapshot; absent before the first success.
+    pub items: Option<u64>,
+    /// When the last poll began.
+    #[serde(serialize_with = "as_text")]
+    pub last_poll: Option<Timestamp>,
+    /// When the last believed poll ended.
+    #[serde(serialize_with = "as_text")]
+    pub last_success: Option<Timestamp>,
+    /// When the next poll is due; absent for manual sources.
+    #[serde(serialize_with = "as_text")]
+    pub next_due: Option<Timestamp>,
+    /// Failures in a row.
+    pub consecutive_failures: u32,
+    /// The last error since the start, while it lasts.
+    pub last_error: Option<LastError>,
+}
+
+/// How a source stands, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceCondition {
+    /// Its last poll was believed.
+    Ok,
+    /// Its last poll failed.
+    Failing,
+    /// Its last believable answer waits for confirmation.
+    Held,
+    /// It was not polled yet.
+    Waiting,
+}
+
+/// Why a poll failed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct LastError {
+    /// The class, which is also the `reason` label.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+/// What the handle, the scheduler and the polls share.
+#[derive(Debug)]
+struct Room {
+    live: config::Live,
+    store: Store,
+    upstreams: Upstreams,
+    clock: Clock,
+    shutdown: Shutdown,
+    seats: Vec<Seat>,
+    by_name: HashMap<Name, usize>,
+    agenda: Mutex<Agenda>,
+    /// Rung when the agenda has news for the scheduler.
+    wake: Notify,
+    detections: Arc<Semaphore>,
+}
+
+/// A source at the poller.
+#[derive(Debug)]
+struct Seat {
+    name: Name,
+    upstream: Name,
+    id: SourceId,
+    snapshot: SnapshotId,
+    series: SourceSeries,
+    /// Changed by the source's one poll in flight; read by everyone.
+    mind: Mutex<Mind>,
+}
+
+/// What a source has in mind.
+#[derive(Debug)]
+struct Mind {
+    memory: Memory,
+    items: Option<u64>,
+    /// When `memory` was last on disk.
+    written_at: Option<Timestamp>,
+    /// Failures in a row of the store, which say nothing of the source.
+    store_failures: u32,
+    last_error: Option<LastError>,
+}
+
+impl Poller {
+    /// Registers the configured sources in the store and begins to poll them.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not know or register them.
+    pub async fn start(parts: Parts) -> Result<Self, StoreError> {
+        let config = parts.live.load_full();
+        let names: Vec<Name> = config.sources.keys().cloned().collect();
+        let states = parts.store.sources(&names).await?;
+        let lines: HashMap<&Name, usize> = parts.upstreams.keys().zip(0..).collect();
+        let width = |upstream: &Arc<Upstream>| upstream.config().connections_max;
+        let mut agenda = Agenda::new(parts.upstreams.values().map(width));
+        let now = parts.clock.now();
+        agenda.advance(now);
+        let mut seats = Vec::with_capacity(names.len());
+        for (source, state) in config.sources.values().zip(states) {
+            let line = lines.get(&source.upstream).copied();
+            let line = line.expect("a checked configuration names upstreams that exist");
+            let has_snapshot = state.items.is_some();
+            agenda.add(line, first_poll(source, &state.memory, has_snapshot, now));
+            seats.push(Seat::new(source, state, &parts.metrics));
+        }
+        let room = Arc::new(Room {
+            live: parts.live,
+            store: parts.store,
+            upstreams: parts.upstreams,
+            clock: parts.clock,
+            shutdown: parts.shutdown,
+            seats,
+            by_name: names.into_iter().zip(0..).collect(),
+            agenda: Mutex::new(agenda),
+            wake: Notify::new(),
+            detections: Arc::new(Semaphore::new(detections_max())),
+        });
+        let (end, ended) = watch::channel(());
+        tokio::spawn(schedule(Arc::clone(&room), end));
+        Ok(Self { room, ended })
+    }
+
+    /// Polls a source now: always a new fetch, also while it backs off or its upstream asked to be
+    /// left alone. Waits for a poll in flight, which it never joins. The poll goes on if the caller
+    /// leaves.
+    ///
+    /// # Errors
+    /// [`PollRefused`].
+    pub async fn poll_now(&self, source: &str) -> Result<Polled, PollRefused> {
+        let index = self.room.by_name.get(source).copied();
+        let index = index.ok_or(PollRefused::Unknown)?;
+        let heard = self.room.agenda.lock().ask(index);
+        let mut heard = heard.ok_or(PollRefused::Draining)?;
+        self.room.wake.notify_one();
+        let polled = heard.wait_for(Option::is_some).await.ok();
+        let polled = polled.and_then(|polled| polled.clone());
+        polled.ok_or(PollRefused::Draining)
+    }
+
+    /// How every source stands, by name.
+    #[must_use]
+    pub fn sources(&self) -> Vec<SourceStatus> {
+        let seats = self.room.seats.iter().enumerate();
+        seats
+            .map(|(index, seat)| {
+                let (next_due, polling) = self.room.agenda.lock().stands(index);
+                seat.status(next_due, polling)
+            })
+            .collect()
+    }
+
+    /// Waits until, after the shutdown began, no poll is in flight.
+    pub async fn drained(&self) {
+        let mut ended = self.ended.clone();
+        // Nothing is ever sent: the channel closes.
+        while ended.changed().await.is_ok() {}
+    }
+}
+
+/// Begins polls when they are due, until the drain; then waits for those in flight.
+async fn schedule(room: Arc<Room>, end: watch::Sender<()>) {
+    let polls = TaskTracker::new();
+    let draining = room.shutdown.clone();
+    let draining = draining.reached(Phase::Draining);
+    tokio::pin!(draining);
+    loop {
+        let now = room.clock.now();
+        let next_look = {
+            let mut agenda = room.agenda.lock();
+            agenda.advance(now);
+            while let Some(ticket) = agenda.start(now) {
+                polls.spawn(turn::take(Arc::clone(&room), ticket));
+            }
+            agenda.next_look()
+        };
+        let sleep = next_look.map_or(SLEEP_MAX, |look| look.since(now).min(SLEEP_MAX));
+        tokio::select! {
+            () = &mut draining => break,
+            () = room.wake.notified() => {}
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+    room.agenda.lock().close();
+    polls.close();
+    polls.wait().await;
+    drop(end);
+}
+
+impl Seat {
+    fn new(source: &config::Source, state: SourceState, metrics: &PollMetrics) -> Self {
+        let series = metrics.source(&source.name, &source.upstream, &reasons());
+        series.stands(state.items, state.memory.succeeded_at);
+        Self {
+            name: source.name.clone(),
+            upstream: source.upstream.clone(),
+            id: state.id,
+            snapshot: state.snapshot,
+            series,
+            mind: Mutex::new(Mind {
+                memory: state.memory,
+                items: state.items,
+                written_at: None,
+                store_failures: 0,
+                last_error: None,
+            }),
+        }
+    }
+
+    fn status(&self, next_due: Option<Timestamp>, polling: bool) -> SourceStatus {
+        let mind = self.mind.lock();
+        let memory = &mind.memory;
+        let state = if memory.failures > 0 || mind.store_failures > 0 {
+            SourceCondition::Failing
+        } else if memory.held.is_some() {
+            SourceCondition::Held
+        } else if memory.polled_at.is_none() {
+            SourceCondition::Waiting
+        } else {
+            SourceCondition::Ok
+        };
+        SourceStatus {
+            name: self.name.to_string(),
+            upstream: self.upstream.to_string(),
+            state,
+            polling,
+            items: mind.items,
+            last_poll: memory.polled_at,
+            last_success: memory.succeeded_at,
+            next_due,
+            consecutive_failures: memory.failures,
+            last_error: mind.last_error.clone(),
+        }
+    }
+}
+
+/// All values of the `reason` label.
+fn reasons() -> Vec<&'static str> {
+    let own = [REASON_CONTENT_TYPE, REASON_STORE, REASON_INTERNAL];
+    let unreadable = ["parse", "shape", "id", "items_max"];
+    let fetching = Reason::ALL.into_iter().map(Reason::label);
+    fetching.chain(unreadable).chain(own).collect()
+}
+
+fn detections_max() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    processors.saturating_sub(1).clamp(1, DETECTIONS_MAX)
+}
+
+fn as_text<S: serde::Serializer>(
+    time: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.collect_str(time),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn as_texts<S: serde::Serializer>(ids: &[EventId], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(ids.iter().map(ToString::to_string))
+}

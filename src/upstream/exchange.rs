@@ -31,10 +31,10 @@ const VALIDATOR_BYTES_MAX: usize = 1024;
 const LAST_MODIFIED_AGE_MIN: Duration = Duration::from_secs(1);
 
 /// Where the exchange stands.
-struct Hop {
-    url: Url,
+pub(super) struct Hop {
+    pub(super) url: Url,
     /// Whether it is still at the upstream itself; once it left, it does not come home.
-    home: bool,
+    pub(super) home: bool,
 }
 
 impl Upstream {
@@ -150,7 +150,7 @@ impl Upstream {
         }
     }
 
-    fn elsewhere(&self, url: &Url) -> Result<&reqwest::Client, Failure> {
+    pub(super) fn elsewhere(&self, url: &Url) -> Result<&reqwest::Client, Failure> {
         // A literal address is never resolved, so the guarded client's resolver would not see it.
         let literal = match url.host() {
             Some(Host::Ipv4(ip)) => Some(ip.into()),
@@ -216,7 +216,11 @@ impl Upstream {
             return Err(too_large());
         }
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(&error))? {
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.broken(&error))?
+        {
             if chunk.len() > bytes_max - body.len() {
                 return Err(too_large());
             }
@@ -236,7 +240,7 @@ impl Upstream {
 }
 
 /// Where a redirect leads.
-fn follow(hop: &Hop, headers: &HeaderMap) -> Result<Hop, Failure> {
+pub(super) fn follow(hop: &Hop, headers: &HeaderMap) -> Result<Hop, Failure> {
     let location = headers
         .get(LOCATION)
         .and_then(|value| value.to_str().ok())
@@ -248,7 +252,9 @@ fn follow(hop: &Hop, headers: &HeaderMap) -> Result<Hop, Failure> {
     url.set_fragment(None);
     let usable = matches!(url.scheme(), "http" | "https") && url.has_host();
     if !usable || !url.username().is_empty() || url.password().is_some() {
-        return Err(redirect("a redirect to no plain http or https URL".to_owned()));
+        return Err(redirect(
+            "a redirect to no plain http or https URL".to_owned(),
+        ));
     }
     if hop.url.scheme() == "https" && url.scheme() == "http" {
         return Err(redirect("a redirect from https to http".to_owned()));
@@ -272,7 +278,7 @@ fn refusal(status: StatusCode, headers: &HeaderMap) -> Reason {
     }
 }
 
-fn classify(error: &reqwest::Error) -> Reason {
+pub(super) fn classify(error: &reqwest::Error) -> Reason {
     if find::<LeadsInside>(error) {
         Reason::Redirect
     } else if error.is_timeout() {
@@ -342,8 +348,7 @@ fn condition(headers: &mut HeaderMap, validators: &Validators) {
 fn validators(headers: &HeaderMap) -> Validators {
     Validators {
         etag: from_header(headers, &ETAG),
-        last_modified: from_header(headers, &LAST_MODIFIED)
-            .filter(|_| !modified_just_now(headers)),
+        last_modified: from_header(headers, &LAST_MODIFIED).filter(|_| !modified_just_now(headers)),
     }
 }
 

@@ -47,10 +47,7 @@ pub(super) fn is_public(address: IpAddr) -> bool {
         IpAddr::V6(v6) => unmapped(v6),
         v4 @ IpAddr::V4(_) => v4,
     };
-    let inside = |net: &&str| {
-        net.parse::<IpNet>()
-            .is_ok_and(|net| net.contains(&address))
-    };
+    let inside = |net: &&str| net.parse::<IpNet>().is_ok_and(|net| net.contains(&address));
     !PRIVATE.iter().any(|net| inside(&net))
 }
 

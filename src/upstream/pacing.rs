@@ -166,7 +166,7 @@ mod tests {
             ("999999", Some(86_400.0)),
             ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60.0)),
             ("Sun, 06 Nov 1994 08:48:37 GMT", None),
-            ("Mon, 07 Nov 2094 08:48:37 GMT", Some(86_400.0)),
+            ("Sun, 07 Nov 2094 08:48:37 GMT", Some(86_400.0)),
             ("soon", None),
             ("-5", None),
             ("inf", None),
@@ -238,10 +238,7 @@ mod tests {
                 &[("ratelimit", "limit=100, remaining=0, reset=12")],
                 Some(12),
             ),
-            (
-                &[("ratelimit", "limit=100, remaining=3, reset=12")],
-                None,
-            ),
+            (&[("ratelimit", "limit=100, remaining=3, reset=12")], None),
         ] {
             let pacing = Pacing::read(&headers(lines), LATER);
             assert_eq!(

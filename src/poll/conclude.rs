@@ -1,0 +1,306 @@
+//! From how a poll went to what is remembered, announced and due. Pure: time and randomness are
+//! arguments.
+
+use std::time::Duration;
+
+use crate::client::Validators;
+use crate::config::{Every, Source};
+use crate::detect::{Held, Unreadable};
+use crate::digest::{Digest, RawDigest};
+use crate::event::{self, Kind};
+use crate::schedule::{self, Plan, Severity};
+use crate::store::{Announcement, Memory, StoreError};
+use crate::time::Timestamp;
+use crate::upstream::{Failure, NOT_BEFORE_MAX, Pacing, Reason};
+
+use super::plan::Changes;
+use super::{Outcome, REASON_CONTENT_TYPE, REASON_GUARD, REASON_INTERNAL, REASON_STORE};
+
+/// What is remembered may lag behind what is known by so much, so that a source that never changes
+/// costs no write per poll. What is lost with a crash is one poll's validators, or so much of an
+/// upstream's wish to be left alone.
+pub(super) const WRITE_EVERY: Duration = Duration::from_secs(60);
+
+/// What a believable answer came to.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// What it is.
+    pub(super) what: What,
+    /// What it says about the next request.
+    pub(super) pacing: Pacing,
+}
+
+/// What a believable answer is.
+#[derive(Debug)]
+pub(super) enum What {
+    /// What was committed last, as its validators or bytes or items say.
+    Same(Outcome, Learnt),
+    /// Not believed yet.
+    Held(Held),
+    /// Something to commit.
+    Changes(Changes, Learnt),
+}
+
+/// How to ask more cheaply next time.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Learnt {
+    /// Identity of request and rules.
+    pub(super) identity: Digest,
+    /// Digest of the body.
+    pub(super) raw: Option<RawDigest>,
+    /// Validators of the body.
+    pub(super) validators: Validators,
+}
+
+/// Why a poll came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// The class, which is also the `reason` label.
+    pub(super) reason: &'static str,
+    /// For the log and the admin API.
+    pub(super) message: String,
+    /// How bad it is.
+    pub(super) severity: Severity,
+    /// What the answer, if there was one, says about the next request.
+    pub(super) pacing: Pacing,
+}
+
+/// Under what a poll is concluded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    /// Its configuration.
+    pub(super) source: &'a Source,
+    /// What was remembered before it.
+    pub(super) before: &'a Memory,
+    /// When it began.
+    pub(super) began: Timestamp,
+    /// The present.
+    pub(super) now: Timestamp,
+    /// Whether somebody asked for it, which begins the back-off anew.
+    pub(super) by_hand: bool,
+    /// Uniform in `0.0..1.0`.
+    pub(super) random: f64,
+}
+
+/// What follows from a poll.
+#[derive(Debug)]
+pub(super) struct Conclusion {
+    /// How it is counted and answered.
+    pub(super) outcome: Outcome,
+    /// Why, if it is an error or held.
+    pub(super) reason: Option<&'static str>,
+    /// What to remember.
+    pub(super) memory: Memory,
+    /// What becomes of the snapshot, if anything.
+    pub(super) changes: Option<Changes>,
+    /// What operators hear.
+    pub(super) announcements: Vec<Announcement>,
+    /// When to poll next.
+    pub(super) next: Option<Timestamp>,
+}
+
+/// The plan of a source.
+pub(super) fn plan_of(source: &Source) -> Plan {
+    match source.every {
+        Every::Fixed(period) => Plan::every(source.name.as_str(), period),
+        Every::Manual => Plan::Manual,
+    }
+}
+
+/// When a source that was just loaded is polled first.
+pub(super) fn first_poll(
+    source: &Source,
+    memory: &Memory,
+    has_snapshot: bool,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let first = plan_of(source).first(source.name.as_str(), has_snapshot, now)?;
+    // A clock that was far ahead may have left a time that is far away.
+    let not_before = memory.not_before.unwrap_or(first);
+    Some(first.max(not_before.min(now.plus(NOT_BEFORE_MAX))))
+}
+
+/// Draws the conclusion of a poll that got a believable answer.
+pub(super) fn success(terms: Terms<'_>, found: Found) -> Conclusion {
+    let Terms { source, before, .. } = terms;
+    let wait = found.pacing.not_before.map(|wait| terms.now.plus(wait));
+    let mut memory = Memory {
+        polled_at: Some(terms.began),
+        failures: 0,
+        failing_since: None,
+        failing_rung: false,
+        not_before: wait,
+        ..before.clone()
+    };
+    let mut announcements = Vec::new();
+    if before.failing_rung {
+        let since = before.failing_since.unwrap_or(terms.now);
+        let told = ("recovered", before.failures, since);
+        announcements.push(announcement(source, Kind::SourceRecovered, told));
+    }
+    let (outcome, changes) = match found.what {
+        What::Held(held) => {
+            if before.held.is_none() {
+                let told = (REASON_GUARD, held.polls, terms.now);
+                announcements.push(announcement(source, Kind::SourceHeld, told));
+            }
+            memory.held = Some(held);
+            (Outcome::Held, None)
+        }
+        What::Same(outcome, learnt) => {
+            learn(&mut memory, learnt, terms.now);
+            (outcome, None)
+        }
+        What::Changes(changes, learnt) => {
+            learn(&mut memory, learnt, terms.now);
+            let rings = changes.items.iter().any(|item| item.event.is_some());
+            let outcome = if rings {
+                Outcome::Changed
+            } else {
+                Outcome::Unchanged
+            };
+            (outcome, Some(changes))
+        }
+    };
+    let next = plan_of(source).next(terms.now);
+    Conclusion {
+        outcome,
+        reason: (outcome == Outcome::Held).then_some(REASON_GUARD),
+        memory,
+        changes,
+        announcements,
+        next: next.map(|next| next.max(wait.unwrap_or(next))),
+    }
+}
+
+/// Draws the conclusion of a poll that got none. What was learnt before stands: snapshot,
+/// validators and what is held.
+pub(super) fn failure(terms: Terms<'_>, trouble: &Trouble) -> Conclusion {
+    let Terms { source, before, .. } = terms;
+    let run = if terms.by_hand { 0 } else { before.failures };
+    let failures = run.saturating_add(1);
+    let since = before.failing_since.unwrap_or(terms.began);
+    let rings = schedule::rings(failures, trouble.severity, source.failing_after);
+    let mut announcements = Vec::new();
+    if rings && !before.failing_rung {
+        let told = (trouble.reason, failures, since);
+        announcements.push(announcement(source, Kind::SourceFailing, told));
+    }
+    let wait = trouble.pacing.not_before.map(|wait| terms.now.plus(wait));
+    let retry = plan_of(source).retry(failures, trouble.severity, terms.now, terms.random);
+    let next = retry.map(|retry| retry.max(wait.unwrap_or(retry)));
+    let memory = Memory {
+        polled_at: Some(terms.began),
+        failures,
+        failing_since: Some(since),
+        failing_rung: before.failing_rung || rings,
+        not_before: next.or(wait),
+        ..before.clone()
+    };
+    Conclusion {
+        outcome: Outcome::Error,
+        reason: Some(trouble.reason),
+        memory,
+        changes: None,
+        announcements,
+        next,
+    }
+}
+
+/// Whether a poll that commits nothing else must put its memory on disk at once: failures and
+/// holds are never forgotten, the rest may wait for [`WRITE_EVERY`].
+pub(super) fn must_write(before: &Memory, after: &Memory) -> bool {
+    let trouble = |memory: &Memory| {
+        let Memory {
+            failures,
+            failing_since,
+            failing_rung,
+            held,
+            rules,
+            ..
+        } = memory;
+        (*failures, *failing_since, *failing_rung, *held, *rules)
+    };
+    let known = before.not_before.max(after.polled_at).unwrap_or_default();
+    let asked_for_more = after
+        .not_before
+        .is_some_and(|wait| wait > known.plus(WRITE_EVERY));
+    trouble(before) != trouble(after) || asked_for_more
+}
+
+fn learn(memory: &mut Memory, learnt: Learnt, now: Timestamp) {
+    memory.rules = Some(learnt.identity);
+    memory.raw = learnt.raw;
+    memory.validators = learnt.validators;
+    memory.succeeded_at = Some(now);
+    memory.held = None;
+}
+
+fn announcement(source: &Source, kind: Kind, told: (&str, u32, Timestamp)) -> Announcement {
+    let (reason, consecutive, since) = told;
+    let name = source.name.as_str();
+    Announcement {
+        kind,
+        subject: format!("source/{name}").into(),
+        content: event::operational(("source", name), reason, consecutive, since),
+    }
+}
+
+impl Trouble {
+    /// Of a class that mends by itself.
+    pub(super) fn passing(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            severity: Severity::Passing,
+            pacing: Pacing::default(),
+        }
+    }
+
+    /// A body that is not of the source's format.
+    pub(super) fn content_type(content_type: &str) -> Self {
+        // What an upstream says of itself is shown only as far as a type is long.
+        let shown: String = content_type.chars().take(64).collect();
+        Self::passing(
+            REASON_CONTENT_TYPE,
+            format!("{shown:?} is not JSON; `format = \"json\"` reads it all the same"),
+        )
+    }
+
+    /// A defect of doorbell.
+    pub(super) fn internal(message: impl Into<String>) -> Self {
+        Self::passing(REASON_INTERNAL, message)
+    }
+
+    /// With what the answer says about the next request.
+    pub(super) fn paced(self, pacing: Pacing) -> Self {
+        Self { pacing, ..self }
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        let severity = match failure.reason {
+            Reason::Refused => Severity::Refused,
+            _ => Severity::Passing,
+        };
+        Self {
+            reason: failure.reason.label(),
+            message: failure.message,
+            severity,
+            pacing: failure.pacing,
+        }
+    }
+}
+
+impl From<Unreadable> for Trouble {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::passing(unreadable.reason(), unreadable.to_string())
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::passing(REASON_STORE, error.to_string())
+    }
+}

@@ -1,0 +1,52 @@
+//! What a snapshot was made under: which request, which rules. Pure.
+
+use crate::config;
+use crate::digest::{Context, Digest};
+
+/// Names the form that is digested below.
+const REQUEST_FORM: &str = "doorbell 2026-11 poll request form 1";
+
+/// The identity of a source's request, in the first eight bytes, and of its rules, in the last:
+/// one digest in the store, of which each half can be compared. 64 bits each tell configurations
+/// of one source apart, which nobody forges.
+pub(super) fn identity(upstream: &config::Upstream, source: &config::Source) -> Digest {
+    let request = Context::new(REQUEST_FORM).digest(&request_form(upstream, source));
+    let rules = source.rules.digest();
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&request.as_bytes()[..8]);
+    bytes[8..].copy_from_slice(&rules.as_bytes()[..8]);
+    Digest::from_bytes(bytes)
+}
+
+/// Whether two identities are of the same request.
+pub(super) fn same_request(one: Digest, other: Digest) -> bool {
+    one.as_bytes()[..8] == other.as_bytes()[..8]
+}
+
+/// Credentials are left out: a rotated token asks for the same things.
+fn request_form(upstream: &config::Upstream, source: &config::Source) -> Vec<u8> {
+    let mut form = Vec::new();
+    let mut add = |part: &[u8]| {
+        form.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        form.extend_from_slice(part);
+    };
+    add(upstream.url.as_str().as_bytes());
+    add(source.path.as_bytes());
+    for (name, value) in &source.query {
+        add(name.as_bytes());
+        add(value.as_bytes());
+    }
+    for headers in [&upstream.headers, &source.headers] {
+        let mut pairs: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        pairs.sort_unstable();
+        add(&(pairs.len() as u64).to_le_bytes());
+        for (name, value) in pairs {
+            add(name.as_bytes());
+            add(value);
+        }
+    }
+    form
+}

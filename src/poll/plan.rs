@@ -1,0 +1,298 @@
+//! From a walk and a snapshot to what is committed. Pure.
+//!
+//! Decides which items ring, with what content, and what the snapshot holds afterwards. Leaves the
+//! comparison to [`crate::detect`] and the numbering to the store.
+
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
+
+use crate::config::{Baseline, Deletes, Keep, Source};
+use crate::detect::{
+    self, Differences, Entry, Guard, Held, Known, Subject, Unreadable, Verdict, Walk,
+};
+use crate::digest::Digest;
+use crate::event::{Content, Kind};
+use crate::metrics::EventCounts;
+use crate::store::{Draft, Form, ItemChange};
+
+/// What a walk is compared with.
+#[derive(Debug)]
+pub(super) enum Basis {
+    /// There is no snapshot: the walk becomes it, and rings as `baseline` says.
+    First,
+    /// The snapshot, made under the rules in force.
+    Snapshot(Vec<Known>),
+    /// The snapshot, made under other rules and brought under those in force.
+    Redigested {
+        /// With digests under the rules in force.
+        known: Vec<Known>,
+        /// With digests as the snapshot holds them, in the same order.
+        stored: Vec<Digest>,
+    },
+    /// A snapshot that cannot be compared: the walk replaces it and rings nobody.
+    Replaced(Vec<Known>),
+}
+
+/// What is to be made of a walk.
+#[derive(Debug)]
+pub(super) enum Judgement {
+    /// It is the snapshot.
+    Same,
+    /// It is not believed yet.
+    Held(Held),
+    /// It becomes the snapshot.
+    Differs(Differences),
+}
+
+/// What is committed of a walk.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// In the order of the events: deleted, updated, created; then what rings nobody.
+    pub(super) items: Vec<ItemChange>,
+    /// Events among them.
+    pub(super) counts: EventCounts,
+    /// Items in the snapshot afterwards.
+    pub(super) items_after: u64,
+}
+
+/// All that changes are drawn from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Draw<'a> {
+    /// Its configuration.
+    pub(super) source: &'a Source,
+    /// What the walk was compared with.
+    pub(super) basis: &'a Basis,
+    /// What was seen.
+    pub(super) walk: &'a Walk,
+    /// The response, into which the walk points.
+    pub(super) body: &'a [u8],
+    /// What [`judge`] found.
+    pub(super) differences: &'a Differences,
+    /// Stored bodies of the items that [`wanted`] named, as far as they are kept.
+    pub(super) stored: &'a HashMap<Subject, Box<str>>,
+}
+
+impl Basis {
+    /// What is compared, ascending by subject.
+    pub(super) fn known(&self) -> &[Known] {
+        match self {
+            Self::First => &[],
+            Self::Snapshot(known) | Self::Redigested { known, .. } | Self::Replaced(known) => known,
+        }
+    }
+
+    fn is_silent(&self, source: &Source) -> bool {
+        match self {
+            Self::First => source.baseline == Baseline::Silent,
+            Self::Replaced(_) => true,
+            Self::Snapshot(_) | Self::Redigested { .. } => false,
+        }
+    }
+
+    fn removes_missing(&self, source: &Source) -> bool {
+        matches!(self, Self::Replaced(_)) || source.deletes == Deletes::Full
+    }
+
+    /// Items whose stored digest is of other rules, that the walk does not rewrite anyway.
+    fn outdated<'a>(&'a self, differences: &Differences, removes: bool) -> Vec<&'a Known> {
+        let Self::Redigested { known, stored } = self else {
+            return Vec::new();
+        };
+        let mut rewritten = vec![false; known.len()];
+        differences
+            .updated
+            .iter()
+            .for_each(|&(at, _)| rewritten[at] = true);
+        let missing = differences.missing.iter().filter(|_| removes);
+        missing.for_each(|&at| rewritten[at] = true);
+        let all = known.iter().zip(stored).zip(rewritten);
+        all.filter(|((item, stored), rewritten)| item.digest != **stored && !rewritten)
+            .map(|((item, _), _)| item)
+            .collect()
+    }
+}
+
+/// Compares a walk with what it is to be compared with.
+pub(super) fn judge(source: &Source, basis: &Basis, walk: &Walk, held: Option<Held>) -> Judgement {
+    let known = basis.known();
+    let differences = detect::diff(known, &walk.entries);
+    let comparable = matches!(basis, Basis::Snapshot(_) | Basis::Redigested { .. });
+    if comparable && source.deletes == Deletes::Full {
+        let guard = Guard {
+            deletes_max_ratio: source.deletes_max_ratio,
+        };
+        let deletes = differences.missing.len();
+        if let Verdict::Hold(held) = guard.judge(known.len(), deletes, walk.digest, held) {
+            return Judgement::Held(held);
+        }
+    }
+    let missing = !differences.missing.is_empty() && source.deletes == Deletes::Full;
+    let differs = missing || !differences.created.is_empty() || !differences.updated.is_empty();
+    match basis {
+        Basis::Snapshot(_) if !differs => Judgement::Same,
+        _ => Judgement::Differs(differences),
+    }
+}
+
+/// Items whose stored bodies [`changes`] needs.
+pub(super) fn wanted(source: &Source, basis: &Basis, differences: &Differences) -> Vec<Subject> {
+    if source.keep == Keep::Digests || basis.is_silent(source) {
+        return Vec::new();
+    }
+    let known = basis.known();
+    let removes = basis.removes_missing(source);
+    let missing = differences.missing.iter().filter(|_| removes);
+    let updated = differences.updated.iter().map(|(before, _)| before);
+    let outdated = basis.outdated(differences, removes);
+    missing
+        .chain(updated)
+        .map(|&at| known[at].subject.clone())
+        .chain(outdated.into_iter().map(|item| item.subject.clone()))
+        .collect()
+}
+
+/// Draws up what is committed.
+///
+/// # Errors
+/// [`Unreadable::Json`] when the walk points at what is no text.
+pub(super) fn changes(draw: Draw<'_>) -> Result<Changes, Unreadable> {
+    let known = draw.basis.known();
+    let removes = draw.basis.removes_missing(draw.source);
+    let missing = match removes {
+        true => &draw.differences.missing[..],
+        false => &[],
+    };
+    let mut changes = Changes {
+        items_after: (known.len() - missing.len() + draw.differences.created.len()) as u64,
+        ..Changes::default()
+    };
+    for &at in missing {
+        let change = draw.deleted(&known[at]);
+        changes.add(change);
+    }
+    for &(before, after) in &draw.differences.updated {
+        let change = draw.updated(&known[before], &draw.walk.entries[after])?;
+        changes.add(change);
+    }
+    for &at in &draw.differences.created {
+        let change = draw.created(&draw.walk.entries[at])?;
+        changes.add(change);
+    }
+    for item in draw.basis.outdated(draw.differences, removes) {
+        changes.add(draw.rewritten(item));
+    }
+    Ok(changes)
+}
+
+impl Changes {
+    fn add(&mut self, change: ItemChange) {
+        match change.event.as_ref().map(|draft| draft.kind) {
+            Some(Kind::Created) => self.counts.created += 1,
+            Some(Kind::Updated) => self.counts.updated += 1,
+            Some(Kind::Deleted) => self.counts.deleted += 1,
+            Some(_) => self.counts.changed += 1,
+            None => {}
+        }
+        self.items.push(change);
+    }
+}
+
+impl Draw<'_> {
+    fn deleted(&self, item: &Known) -> ItemChange {
+        let previous = self.previous(item);
+        let content = Content {
+            previous: previous.and_then(raw),
+            previous_digest: Some(item.digest),
+            ..Content::default()
+        };
+        ItemChange {
+            subject: item.subject.clone(),
+            now: None,
+            event: self.rings(Kind::Deleted, content),
+        }
+    }
+
+    fn updated(&self, before: &Known, after: &Entry) -> Result<ItemChange, Unreadable> {
+        let current = self.current(after)?;
+        let previous = self.previous(before);
+        let patch = match (previous, current) {
+            (Some(previous), Some(current)) if !self.basis.is_silent(self.source) => {
+                detect::patch(previous, current, &self.source.rules)
+            }
+            _ => None,
+        };
+        let content = Content {
+            current: current.and_then(raw),
+            digest: Some(after.digest),
+            previous: previous.and_then(raw),
+            previous_digest: Some(before.digest),
+            patch: patch.as_deref(),
+        };
+        Ok(ItemChange {
+            subject: after.subject.clone(),
+            now: Some(form(after.digest, current)),
+            event: self.rings(Kind::Updated, content),
+        })
+    }
+
+    fn created(&self, entry: &Entry) -> Result<ItemChange, Unreadable> {
+        let current = self.current(entry)?;
+        let content = Content {
+            current: current.and_then(raw),
+            digest: Some(entry.digest),
+            ..Content::default()
+        };
+        Ok(ItemChange {
+            subject: entry.subject.clone(),
+            now: Some(form(entry.digest, current)),
+            event: self.rings(Kind::Created, content),
+        })
+    }
+
+    fn rewritten(&self, item: &Known) -> ItemChange {
+        ItemChange {
+            subject: item.subject.clone(),
+            now: Some(form(item.digest, self.previous(item))),
+            event: None,
+        }
+    }
+
+    fn rings(&self, kind: Kind, content: Content<'_>) -> Option<Draft> {
+        if self.basis.is_silent(self.source) {
+            return None;
+        }
+        let is_document = self.source.rules.items.is_none();
+        Some(Draft {
+            kind: if is_document { Kind::Changed } else { kind },
+            content: content.members(),
+        })
+    }
+
+    fn previous(&self, item: &Known) -> Option<&str> {
+        self.stored.get(&item.subject).map(AsRef::as_ref)
+    }
+
+    /// The item as received, where bodies are kept.
+    fn current(&self, entry: &Entry) -> Result<Option<&str>, Unreadable> {
+        if self.source.keep == Keep::Digests {
+            return Ok(None);
+        }
+        let bytes = self.body.get(entry.range.clone()).unwrap_or_default();
+        let text = std::str::from_utf8(bytes);
+        text.map(Some)
+            .map_err(|error| Unreadable::Json(error.to_string()))
+    }
+}
+
+fn form(digest: Digest, body: Option<&str>) -> Form {
+    Form {
+        digest,
+        body: body.map(Into::into),
+    }
+}
+
+/// A body as a member of an event; `None` for what is no JSON, which nothing stored is.
+fn raw(body: &str) -> Option<&RawValue> {
+    serde_json::from_str(body).ok()
+}

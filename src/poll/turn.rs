@@ -1,0 +1,236 @@
+//! A source's turn: the attempt, its conclusion, the one commit, and what everyone hears of it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+
+use super::agenda::Ticket;
+use super::attempt::Attempt;
+use super::conclude::{self, Conclusion, Terms, Trouble, WRITE_EVERY, plan_of};
+use super::{LastError, Outcome, Polled, REASON_INTERNAL, REASON_STORE, Room, Seat};
+use crate::config;
+use crate::event::Cause;
+use crate::metrics::EventCounts;
+use crate::schedule::{FAILURES, Severity};
+use crate::store::{Committed, Memory, PollCommit, StoreError};
+use crate::time::Timestamp;
+
+/// One poll at work.
+struct Turn<'a> {
+    room: &'a Room,
+    seat: &'a Seat,
+    source: Arc<config::Source>,
+    began: Timestamp,
+    /// Whether the memory goes to disk in any case.
+    writes: bool,
+}
+
+/// Polls the source of `ticket` and gives its place back, whatever happens.
+pub(super) async fn take(room: Arc<Room>, ticket: Ticket) {
+    let seat = &room.seats[ticket.index];
+    let began = room.clock.now();
+    if let Some(due) = ticket.due {
+        seat.series.began(began.since(due));
+    }
+    let poll = AssertUnwindSafe(poll(&room, &ticket, began));
+    let (polled, next) = poll.catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(source = seat.name.as_str(), "a poll panicked");
+        seat.series.failed(REASON_INTERNAL);
+        let next = room.clock.now().plus(FAILURES.ceiling);
+        (Polled::error(REASON_INTERNAL), Some(next))
+    });
+    let ended = room.clock.now();
+    seat.series.took(ended.since(began));
+    room.agenda.lock().finish(ticket.index, next);
+    room.wake.notify_one();
+    if let Some(bell) = ticket.bell {
+        bell.send_replace(Some(polled));
+    }
+}
+
+async fn poll(room: &Room, ticket: &Ticket, began: Timestamp) -> (Polled, Option<Timestamp>) {
+    let seat = &room.seats[ticket.index];
+    let config = room.live.load_full();
+    let upstream = room.upstreams.get(&seat.upstream);
+    let (Some(source), Some(upstream)) = (config.sources.get(&seat.name), upstream) else {
+        // It has left the configuration, and is not polled again.
+        return (Polled::error(REASON_INTERNAL), None);
+    };
+    let (memory, has_snapshot) = {
+        let mind = seat.mind.lock();
+        (mind.memory.clone(), mind.items.is_some())
+    };
+    let attempt = Attempt {
+        room,
+        seat,
+        source: Arc::clone(source),
+        upstream,
+        memory: &memory,
+        has_snapshot,
+    };
+    let found = attempt.find().await;
+    let turn = Turn {
+        room,
+        seat,
+        source: Arc::clone(source),
+        began,
+        writes: ticket.doubtful,
+    };
+    let terms = Terms {
+        source,
+        before: &memory,
+        began,
+        now: room.clock.now(),
+        by_hand: ticket.bell.is_some(),
+        random: fastrand::f64(),
+    };
+    match found {
+        Ok(found) => turn.end(conclude::success(terms, found), None).await,
+        Err(trouble) if trouble.reason == REASON_STORE => turn.store_failed(&trouble, None),
+        Err(trouble) => {
+            let conclusion = conclude::failure(terms, &trouble);
+            turn.end(conclusion, Some(trouble)).await
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Commits the conclusion and makes it known. What could not be committed did not happen.
+    async fn end(
+        &self,
+        conclusion: Conclusion,
+        trouble: Option<Trouble>,
+    ) -> (Polled, Option<Timestamp>) {
+        let Conclusion {
+            outcome,
+            reason,
+            memory,
+            changes,
+            announcements,
+            next,
+        } = conclusion;
+        let counts = changes.as_ref().map(|changes| changes.counts);
+        let items = changes.as_ref().map(|changes| changes.items_after);
+        let news = changes.is_some() || !announcements.is_empty();
+        let mut committed = Committed::default();
+        if news || self.is_worth_a_write(&memory) {
+            let commit = PollCommit {
+                source: self.seat.id,
+                snapshot: self.seat.snapshot,
+                at: self.room.clock.now(),
+                cause: Cause::Poll,
+                memory: memory.clone(),
+                settles_snapshot: !matches!(outcome, Outcome::Error | Outcome::Held),
+                changes: changes.map(|changes| changes.items).unwrap_or_default(),
+                announcements,
+            };
+            committed = match self.room.store.commit(commit).await {
+                Ok(committed) => committed,
+                Err(error) => return self.store_failed(&Trouble::from(error.clone()), Some(error)),
+            };
+            self.seat.mind.lock().written_at = Some(self.began);
+            self.room.agenda.lock().trust();
+        }
+        self.remember(memory, items, trouble);
+        self.count(outcome, reason, counts.unwrap_or_default());
+        let polled = Polled {
+            outcome,
+            reason: reason.map(str::to_owned),
+            events: committed.events,
+            event_ids: committed.ids,
+        };
+        (polled, next)
+    }
+
+    fn is_worth_a_write(&self, memory: &Memory) -> bool {
+        let mind = self.seat.mind.lock();
+        let fresh = mind.written_at.map(|written| self.began.since(written));
+        self.writes
+            || fresh.is_none_or(|age| age >= WRITE_EVERY)
+            || conclude::must_write(&mind.memory, memory)
+    }
+
+    fn remember(&self, memory: Memory, items: Option<u64>, trouble: Option<Trouble>) {
+        let mut mind = self.seat.mind.lock();
+        let name = self.seat.name.as_str();
+        match &trouble {
+            Some(trouble) if mind.memory.failures == 0 => {
+                let Trouble {
+                    reason, message, ..
+                } = trouble;
+                tracing::warn!(source = name, reason, "a poll failed: {message}");
+            }
+            Some(Trouble {
+                reason, message, ..
+            }) => {
+                let failures = memory.failures;
+                tracing::debug!(source = name, reason, failures, "a poll failed: {message}");
+            }
+            None if mind.memory.failures > 0 => {
+                tracing::info!(source = name, "polls succeed again");
+            }
+            None => {}
+        }
+        mind.items = items.or(mind.items);
+        mind.memory = memory;
+        mind.store_failures = 0;
+        mind.last_error = trouble.map(|trouble| LastError {
+            reason: trouble.reason,
+            message: trouble.message,
+        });
+        self.seat
+            .series
+            .stands(mind.items, mind.memory.succeeded_at);
+    }
+
+    fn count(&self, outcome: Outcome, reason: Option<&'static str>, counts: EventCounts) {
+        let series = &self.seat.series;
+        match outcome {
+            Outcome::Changed => series.changed(counts),
+            Outcome::Unchanged => series.unchanged(),
+            Outcome::NotModified => series.not_modified(),
+            Outcome::Held => series.held(),
+            Outcome::Error => series.failed(reason.unwrap_or(REASON_INTERNAL)),
+        }
+    }
+
+    /// The store failed: what was known before stands, in memory as on disk, and the next poll
+    /// sees again what this one saw.
+    fn store_failed(
+        &self,
+        trouble: &Trouble,
+        error: Option<StoreError>,
+    ) -> (Polled, Option<Timestamp>) {
+        let now = self.room.clock.now();
+        if matches!(error, Some(StoreError::Full)) {
+            self.room.agenda.lock().pause(now);
+        }
+        let mut mind = self.seat.mind.lock();
+        mind.store_failures = mind.store_failures.saturating_add(1);
+        let failures = mind.store_failures;
+        if failures == 1 {
+            let source = self.seat.name.as_str();
+            tracing::error!(source, "a poll could not be committed: {}", trouble.message);
+        }
+        mind.last_error = Some(LastError {
+            reason: REASON_STORE,
+            message: trouble.message.clone(),
+        });
+        self.seat.series.failed(REASON_STORE);
+        let random = fastrand::f64();
+        let next = plan_of(&self.source).retry(failures, Severity::Passing, now, random);
+        (Polled::error(REASON_STORE), next)
+    }
+}
+
+impl Polled {
+    fn error(reason: &str) -> Self {
+        Self {
+            outcome: Outcome::Error,
+            reason: Some(reason.to_owned()),
+            events: 0,
+            event_ids: Vec::new(),
+        }
+    }
+}
