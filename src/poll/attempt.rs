@@ -55,9 +55,10 @@ impl Attempt<'_> {
         let identity = identity(self.upstream.config(), &self.source);
         let comparable = self.has_snapshot && self.memory.rules == Some(identity);
         // What is held was not committed, so nothing that says "the same" would say of what.
-        let validators = match comparable && self.memory.held.is_none() {
-            true => self.memory.validators.clone(),
-            false => Validators::default(),
+        let validators = if comparable && self.memory.held.is_none() {
+            self.memory.validators.clone()
+        } else {
+            Validators::default()
         };
         let permit = self.upstream.permit(By::Poll).await;
         let fetch = Fetch {

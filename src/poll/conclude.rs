@@ -19,7 +19,7 @@ use super::{Outcome, REASON_CONTENT_TYPE, REASON_GUARD, REASON_INTERNAL, REASON_
 /// What is remembered may lag behind what is known by so much, so that a source that never changes
 /// costs no write per poll. What is lost with a crash is one poll's validators, or so much of an
 /// upstream's wish to be left alone.
-pub(super) const WRITE_EVERY: Duration = Duration::from_secs(60);
+pub(super) const WRITE_EVERY: Duration = Duration::from_mins(1);
 
 /// What a believable answer came to.
 #[derive(Debug)]

@@ -11,16 +11,19 @@ const REQUEST_FORM: &str = "doorbell 2026-11 poll request form 1";
 /// of one source apart, which nobody forges.
 pub(super) fn identity(upstream: &config::Upstream, source: &config::Source) -> Digest {
     let request = Context::new(REQUEST_FORM).digest(&request_form(upstream, source));
-    let rules = source.rules.digest();
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&request.as_bytes()[..8]);
-    bytes[8..].copy_from_slice(&rules.as_bytes()[..8]);
-    Digest::from_bytes(bytes)
+    joined(request, source.rules.digest())
 }
 
 /// Whether two identities are of the same request.
 pub(super) fn same_request(one: Digest, other: Digest) -> bool {
     one.as_bytes()[..8] == other.as_bytes()[..8]
+}
+
+fn joined(request: Digest, rules: Digest) -> Digest {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&request.as_bytes()[..8]);
+    bytes[8..].copy_from_slice(&rules.as_bytes()[..8]);
+    Digest::from_bytes(bytes)
 }
 
 /// Credentials are left out: a rotated token asks for the same things.
@@ -49,4 +52,40 @@ fn request_form(upstream: &config::Upstream, source: &config::Source) -> Vec<u8>
         }
     }
     form
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::config::Auth;
+    use crate::poll::tests::{source, upstream};
+    use crate::secret::Secret;
+
+    #[test]
+    fn halves_tell_requests_and_rules_apart() {
+        let of = |n| Digest::from_bytes([n; 16]);
+        assert!(same_request(joined(of(1), of(2)), joined(of(1), of(3))));
+        assert!(!same_request(joined(of(1), of(2)), joined(of(4), of(2))));
+        assert_ne!(joined(of(1), of(2)), joined(of(1), of(3)));
+    }
+
+    #[test]
+    fn a_rotated_credential_asks_for_the_same_and_all_else_does_not() {
+        let form = request_form(&upstream(), &source());
+        let mut rotated = upstream();
+        rotated.auth = Some(Auth::Bearer(Secret::new("new".to_owned())));
+        assert_eq!(request_form(&rotated, &source()), form);
+        let mut path = source();
+        path.path.push('s');
+        let mut query = source();
+        query.query = vec![("a".to_owned(), "b".to_owned())];
+        let mut headers = source();
+        let language = HeaderValue::from_static("de");
+        headers.headers.insert("accept-language", language);
+        for other in [path, query, headers] {
+            assert_ne!(request_form(&upstream(), &other), form);
+        }
+    }
 }

@@ -12,6 +12,8 @@ mod identity;
 mod look;
 mod plan;
 mod redigest;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::collections::HashMap;
@@ -211,6 +213,9 @@ impl Poller {
     ///
     /// # Errors
     /// [`StoreError`] when the store does not know or register them.
+    ///
+    /// # Panics
+    /// Never: the upstreams are those of the configuration, which names no other.
     pub async fn start(parts: Parts) -> Result<Self, StoreError> {
         let config = parts.live.load_full();
         let names: Vec<Name> = config.sources.keys().cloned().collect();
@@ -371,6 +376,7 @@ fn detections_max() -> usize {
     processors.saturating_sub(1).clamp(1, DETECTIONS_MAX)
 }
 
+#[expect(clippy::ref_option, reason = "serde gives it so")]
 fn as_text<S: serde::Serializer>(
     time: &Option<Timestamp>,
     serializer: S,

@@ -159,9 +159,10 @@ pub(super) fn wanted(source: &Source, basis: &Basis, differences: &Differences) 
 pub(super) fn changes(draw: Draw<'_>) -> Result<Changes, Unreadable> {
     let known = draw.basis.known();
     let removes = draw.basis.removes_missing(draw.source);
-    let missing = match removes {
-        true => &draw.differences.missing[..],
-        false => &[],
+    let missing = if removes {
+        &draw.differences.missing[..]
+    } else {
+        &[]
     };
     let mut changes = Changes {
         items_after: (known.len() - missing.len() + draw.differences.created.len()) as u64,

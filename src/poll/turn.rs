@@ -127,7 +127,7 @@ impl Turn<'_> {
             };
             committed = match self.room.store.commit(commit).await {
                 Ok(committed) => committed,
-                Err(error) => return self.store_failed(&Trouble::from(error.clone()), Some(error)),
+                Err(error) => return self.store_failed(&error.clone().into(), Some(&error)),
             };
             self.seat.mind.lock().written_at = Some(self.began);
             self.room.agenda.lock().trust();
@@ -200,7 +200,7 @@ impl Turn<'_> {
     fn store_failed(
         &self,
         trouble: &Trouble,
-        error: Option<StoreError>,
+        error: Option<&StoreError>,
     ) -> (Polled, Option<Timestamp>) {
         let now = self.room.clock.now();
         if matches!(error, Some(StoreError::Full)) {

@@ -16,7 +16,7 @@ pub const FIRST_POLL_SPREAD: Duration = Duration::from_secs(10);
 /// Delays between failed polls.
 pub const FAILURES: Backoff = Backoff {
     base: Duration::from_secs(5),
-    ceiling: Duration::from_secs(30 * 60),
+    ceiling: Duration::from_mins(30),
 };
 
 /// Failed polls in a row that are retried even before the schedule.
@@ -26,8 +26,11 @@ pub const EARLY_RETRIES: u32 = 3;
 pub const REFUSALS: [Duration; 3] = [
     Duration::from_secs(5),
     Duration::from_secs(30),
-    Duration::from_secs(30 * 60),
+    Duration::from_mins(30),
 ];
+
+/// Refusals in a row that are retried even before the schedule: all delays but the last.
+const REFUSALS_EARLY: u32 = 2;
 
 /// Refusals in a row after which `doorbell.source.failing` rings.
 pub const REFUSALS_RING: u32 = 2;
@@ -110,14 +113,15 @@ impl Plan {
         let (delay, early) = match severity {
             Severity::Passing => (FAILURES.jittered(failures, random), EARLY_RETRIES),
             Severity::Refused => {
-                let place = (failures.max(1) - 1).min(REFUSALS.len() as u32 - 1);
-                (REFUSALS[place as usize], REFUSALS.len() as u32 - 1)
+                let place = failures.saturating_sub(1).min(REFUSALS_EARLY);
+                (REFUSALS[place as usize], REFUSALS_EARLY)
             }
         };
         let retry = now.plus(delay);
-        match failures <= early {
-            true => Some(retry),
-            false => Some(scheduled.max(retry)),
+        if failures <= early {
+            Some(retry)
+        } else {
+            Some(scheduled.max(retry))
         }
     }
 }

@@ -65,9 +65,10 @@ impl Upstream {
     /// [`Reason::Status`] never; [`Reason::Connect`] when base and path make no URL.
     pub fn url(&self, source: &config::Source) -> Result<Url, Failure> {
         let base = self.config.url.as_str();
-        let base = match source.path.starts_with('/') {
-            true => base.strip_suffix('/').unwrap_or(base),
-            false => base,
+        let base = if source.path.starts_with('/') {
+            base.strip_suffix('/').unwrap_or(base)
+        } else {
+            base
         };
         let mut url = Url::parse(&format!("{base}{}", source.path))
             .map_err(|error| failure(Reason::Connect, format!("no URL: {error}")))?;
@@ -119,9 +120,10 @@ impl Upstream {
             self.authenticate(&mut url, &mut headers);
             condition(&mut headers, fetch.validators);
         }
-        let client = match hop.home {
-            true => &self.client,
-            false => self.elsewhere(&url)?,
+        let client = if hop.home {
+            &self.client
+        } else {
+            self.elsewhere(&url)?
         };
         let mut request = reqwest::Request::new(Method::GET, url);
         *request.headers_mut() = headers;
@@ -174,9 +176,10 @@ impl Upstream {
         let status = response.status();
         let pacing = Pacing::read(response.headers(), self.clock.now());
         // Validators of a place that they are not sent to are of no use.
-        let validators = match home {
-            true => validators(response.headers()),
-            false => Validators::default(),
+        let validators = if home {
+            validators(response.headers())
+        } else {
+            Validators::default()
         };
         let conditional = home && *fetch.validators != Validators::default();
         match status.as_u16() {
@@ -315,9 +318,10 @@ fn root_of(error: &reqwest::Error) -> String {
     while let Some(source) = root.source() {
         root = source;
     }
-    match root.is::<reqwest::Error>() {
-        true => "the exchange broke".to_owned(),
-        false => root.to_string(),
+    if root.is::<reqwest::Error>() {
+        "the exchange broke".to_owned()
+    } else {
+        root.to_string()
     }
 }
 

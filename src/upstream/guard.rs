@@ -48,7 +48,7 @@ pub(super) fn is_public(address: IpAddr) -> bool {
         v4 @ IpAddr::V4(_) => v4,
     };
     let inside = |net: &&str| net.parse::<IpNet>().is_ok_and(|net| net.contains(&address));
-    !PRIVATE.iter().any(|net| inside(&net))
+    !PRIVATE.iter().any(inside)
 }
 
 /// Resolves names to their public addresses only.

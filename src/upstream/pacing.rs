@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 
 /// Longest wait that an upstream can ask for; a header of more is a mistake more often than not,
 /// and one poll a day harms nobody.
-pub const NOT_BEFORE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub const NOT_BEFORE_MAX: Duration = Duration::from_hours(24);
 
 /// Prefixes of the three-header families: IETF drafts 03 to 06 and GitLab, GitHub, X.
 const FAMILIES: [&str; 3] = ["ratelimit", "x-ratelimit", "x-rate-limit"];
@@ -259,7 +259,7 @@ mod tests {
             ]),
             LATER,
         );
-        assert_eq!(pacing.not_before, Some(Duration::from_secs(60)));
+        assert_eq!(pacing.not_before, Some(Duration::from_mins(1)));
         assert_eq!(Pacing::read(&HeaderMap::new(), LATER), Pacing::default());
     }
 }

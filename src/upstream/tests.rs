@@ -136,8 +136,8 @@ async fn fetch_from(url: &str) -> Result<Answer, Failure> {
     fetch(&upstream, &Validators::default()).await
 }
 
-fn bearer() -> Option<Auth> {
-    Some(Auth::Bearer(Secret::new("hunter2".to_owned())))
+fn bearer() -> Auth {
+    Auth::Bearer(Secret::new("hunter2".to_owned()))
 }
 
 fn etag(value: &str) -> Validators {
@@ -178,7 +178,7 @@ async fn only_believable_statuses_are_answers() {
 async fn failures_tell_when_to_ask_again() {
     let fake = Fake::answering(|_| respond(503, &[("retry-after", "120")], "")).await;
     let failure = fetch_from(&fake.url()).await.expect_err("503");
-    assert_eq!(failure.pacing.not_before, Some(Duration::from_secs(120)));
+    assert_eq!(failure.pacing.not_before, Some(Duration::from_mins(2)));
 }
 
 #[tokio::test]
@@ -255,7 +255,7 @@ async fn redirects_within_the_origin_keep_credentials_and_take_a_permit_each() {
         _ => respond(200, &[], "[]"),
     })
     .await;
-    let (upstream, metrics) = start(upstream_of(&fake.url(), bearer()));
+    let (upstream, metrics) = start(upstream_of(&fake.url(), Some(bearer())));
     fetch(&upstream, &etag("\"1\"")).await.expect("200");
     let seen = fake.seen.lock();
     assert_eq!(seen[1].0, "/v2/issues");
@@ -287,7 +287,7 @@ async fn another_origin_gets_nothing_of_ours_even_if_it_leads_back() {
     .await;
     *home.lock() = fake.url();
     for auth in [
-        Auth::Bearer(Secret::new("hunter2".to_owned())),
+        bearer(),
         Auth::Query {
             name: "api_key".to_owned(),
             value: Secret::new("hunter2".to_owned()),
