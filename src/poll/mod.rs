@@ -1,9 +1,9 @@
 //! The poller: asks upstreams on schedule and commits what changed.
 //!
-//! One task keeps all schedules ([`agenda`]); a poll is a task of its own for as long as it lasts,
+//! One task keeps all schedules (`agenda`); a poll is a task of its own for as long as it lasts,
 //! and they are bounded. An idle source costs some hundred bytes and no task. Leaves what differs
 //! to [`crate::detect`], when to poll to [`crate::schedule`], and what is durable to
-//! [`crate::store`]; the pure parts of what is left stand in [`plan`] and [`conclude`].
+//! [`crate::store`]; the pure parts of what is left stand in `plan` and `conclude`.
 
 mod agenda;
 mod attempt;

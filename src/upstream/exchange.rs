@@ -62,7 +62,7 @@ impl Upstream {
     /// The URL that `source` asks for, without credential: safe to show.
     ///
     /// # Errors
-    /// [`Reason::Status`] never; [`Reason::Connect`] when base and path make no URL.
+    /// [`Reason::Connect`] when base and path make no URL.
     pub fn url(&self, source: &config::Source) -> Result<Url, Failure> {
         let base = self.config.url.as_str();
         let base = if source.path.starts_with('/') {
