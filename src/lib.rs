@@ -14,8 +14,8 @@
 //! | 5 | [`admin`] [`cli`] | the HTTP API and `/metrics`; the commands of a person at a terminal |
 //! | 4 | [`poll`] [`deliver`] [`proxy`] | the three engines; they meet in the store and the upstream, never each other |
 //! | 3 | [`store`] [`upstream`] | durable verbs over a database; the shared client of an upstream |
-//! | 2 | [`config`] [`event`] [`client`] [`metrics`] [`clock`] [`shutdown`] | files and environment; what rings; HTTP clients; series |
-//! | 1 | [`detect`] [`schedule`] [`signature`] | pure: digest and diff; when next; sign and verify |
+//! | 2 | [`config`] [`client`] [`metrics`] [`clock`] [`shutdown`] | files and environment; HTTP clients; series |
+//! | 1 | [`detect`] [`event`] [`schedule`] [`signature`] | pure: digest and diff; what rings; when next; sign and verify |
 //! | 0 | [`name`] [`digest`] [`time`] [`backoff`] [`secret`] | pure words |
 //!
 //! Floors 0 and 1 do no I/O, are never `async`, and take clock and randomness as arguments. Only

@@ -1,0 +1,3 @@
+//! x
+mod harness;
+mod tidy;
