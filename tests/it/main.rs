@@ -1,3 +1,19 @@
-//! x
+//! The integration tests: the real binary between a scripted upstream and a receiver.
+//!
+//! One binary, so that the harness is compiled once. The names are sentences; read them as the
+//! list of what holds.
+
+#![expect(
+    clippy::float_cmp,
+    reason = "counts are whole numbers, also where Prometheus has floats"
+)]
+
+mod end;
+mod flood;
 mod harness;
+mod kill;
+mod metrics;
+mod proxy_limits;
+mod real_input;
+mod spine;
 mod tidy;

@@ -205,7 +205,7 @@ fn outside(room: &str, source: &Source, findings: &mut Findings<'_>) {
     for path in source.paths().iter().filter(|path| !path.is_test) {
         let begins = |outside: &&[&str]| path.segments.iter().zip(*outside).all(|(a, b)| a == b);
         let long_enough = |outside: &&&[&str]| path.segments.len() >= outside.len();
-        if OUTSIDE.iter().filter(long_enough).any(|o| begins(o)) {
+        if OUTSIDE.iter().filter(long_enough).any(begins) {
             findings.add(path.line, "only config/ reads files and the environment");
         }
     }
