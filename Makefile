@@ -24,7 +24,7 @@ test: ## Every test, in less than 15 minutes on 2 cores
 	@.ci/need $(BUILD) judges promtool
 	@$(MANY_FILES); cargo test $(CARGO_FLAGS)
 
-prove: ## The integration tests at full length: 200 kills instead of 20, all figures that must hold
+prove: ## The integration tests at full length: 200 kills instead of 20
 	@.ci/need $(BUILD) judges promtool
 	@$(MANY_FILES); DOORBELL_PROVE=1 cargo test $(CARGO_FLAGS) --test it -- --nocapture
 

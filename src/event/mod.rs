@@ -128,7 +128,7 @@ pub struct Event {
     pub at: Timestamp,
     /// Why doorbell looked.
     pub cause: Cause,
-    /// The members of `data` that depend on the change: see [`content`].
+    /// The members of `data` that depend on the change: see [`Content::members`].
     pub content: Box<str>,
 }
 

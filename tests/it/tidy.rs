@@ -127,9 +127,10 @@ fn collect(folder: &Path, files: &mut Vec<File>) {
 fn file(path: &Path) -> File {
     let inside = path.strip_prefix(top()).expect("below the top level");
     File {
-        path: inside.to_string_lossy().replace('\\', "/"),
+        path: inside.to_string_lossy().into_owned(),
         text: fs::read_to_string(path).expect("files are text"),
-        is_test: path.ends_with("tests.rs"),
+        is_test: inside.components().any(|part| part.as_os_str() == "tests")
+            || inside.ends_with("tests.rs"),
     }
 }
 
