@@ -9,12 +9,12 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt as _};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::Server;
+use super::{Server, TICK};
 
 /// Largest request body that it echoes.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -206,10 +206,13 @@ fn with_status(status: u16, body: Body) -> Response {
     response.expect("a status is all it needs")
 }
 
+/// The first half, and an error once it is on the wire: the server writes nothing of an answer
+/// whose body fails at once.
 fn torn(text: &str) -> Body {
     let half = Bytes::copy_from_slice(&text.as_bytes()[..text.len() / 2]);
-    Body::from_stream(stream::iter([
-        Ok(half),
-        Err(std::io::Error::other("the connection is lost")),
-    ]))
+    let tear = async {
+        tokio::time::sleep(TICK).await;
+        Err(std::io::Error::other("the connection is lost"))
+    };
+    Body::from_stream(stream::iter([Ok(half)]).chain(stream::once(tear)))
 }
