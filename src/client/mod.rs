@@ -3,10 +3,14 @@
 //! Decides how names become addresses and which addresses a webhook may be sent to. Leaves what is
 //! asked to the upstream and what is rung to the deliverer.
 
+mod guard;
+
 use std::io;
 use std::net::SocketAddr;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+pub use guard::{PrivateAddress, is_public, literal, webhooks};
 
 /// Names to addresses, without blocking the runtime. Cheap to clone.
 #[derive(Debug, Clone, Copy)]
