@@ -1,4 +1,5 @@
-//! Where webhooks may go: the guard against reaching private networks (SSRF).
+//! Where webhooks and off-origin redirects may go: the guard against reaching private networks
+//! (SSRF).
 //!
 //! Decides on the address that is connected to, so that no name, redirect or odd spelling leads
 //! around it: names are checked as they resolve, literals as they stand in the URL. Redirects are
@@ -13,7 +14,8 @@ use url::{Host, Url};
 
 use super::Resolver;
 
-/// An address that webhooks must not be sent to, unless the endpoint says `allow_private`.
+/// A host that strangers must not lead us to: webhooks go there only where the endpoint says
+/// `allow_private`, redirects away from a public upstream never.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{host} is no public address; allow_private = true would allow it")]
 pub struct PrivateAddress {
@@ -149,7 +151,7 @@ const SPECIAL_V6: [Ipv6Net; 11] = [
 /// Resolves names to public addresses only. A name with both kinds keeps the public ones: what is
 /// connected to is what was checked.
 #[derive(Debug, Clone, Copy)]
-struct PublicOnly(Resolver);
+pub struct PublicOnly(pub Resolver);
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {

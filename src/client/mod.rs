@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-pub use guard::{PrivateAddress, is_public, literal, webhooks};
+pub use guard::{PrivateAddress, PublicOnly, is_public, literal, webhooks};
 
 /// Names to addresses, without blocking the runtime. Cheap to clone.
 #[derive(Debug, Clone, Copy)]

@@ -10,7 +10,6 @@ use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 use url::{Host, Url};
 
-use super::guard;
 use crate::backoff::Backoff;
 use crate::client::Resolver;
 
@@ -56,7 +55,9 @@ impl Addresses {
     /// Whether one of them is on no public network; false while none is known.
     pub(super) fn any_private(&self) -> bool {
         let known = self.known.load();
-        known.iter().any(|address| !guard::is_public(address.ip()))
+        known
+            .iter()
+            .any(|address| !crate::client::is_public(address.ip()))
     }
 
     fn fixed(address: SocketAddr) -> Self {

@@ -10,11 +10,10 @@ use http::header::{
     USER_AGENT as USER_AGENT_HEADER,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use url::{Host, Url};
+use url::Url;
 
-use super::guard::{self, LeadsInside};
 use super::{Answer, By, Credential, Failure, Fetch, Pacing, Permit, Reason, Upstream, pacing};
-use crate::client::Validators;
+use crate::client::{PrivateAddress, Validators};
 use crate::config;
 
 /// `User-Agent` of every request of ours, unless the configuration names another.
@@ -154,14 +153,9 @@ impl Upstream {
 
     pub(super) fn elsewhere(&self, url: &Url) -> Result<&reqwest::Client, Failure> {
         // A literal address is never resolved, so the guarded client's resolver would not see it.
-        let literal = match url.host() {
-            Some(Host::Ipv4(ip)) => Some(ip.into()),
-            Some(Host::Ipv6(ip)) => Some(ip.into()),
-            _ => None,
-        };
-        let inside = literal.is_some_and(|ip| !guard::is_public(ip));
-        if inside && !self.addresses.any_private() {
-            return Err(redirect(LeadsInside.to_string()));
+        let literal = crate::client::literal(url);
+        if let (Err(inside), false) = (literal, self.addresses.any_private()) {
+            return Err(redirect(inside.to_string()));
         }
         self.client_elsewhere()
             .map_err(|message| failure(Reason::Tls, message))
@@ -282,7 +276,7 @@ fn refusal(status: StatusCode, headers: &HeaderMap) -> Reason {
 }
 
 pub(super) fn classify(error: &reqwest::Error) -> Reason {
-    if find::<LeadsInside>(error) {
+    if find::<PrivateAddress>(error) {
         Reason::Redirect
     } else if error.is_timeout() {
         Reason::Timeout

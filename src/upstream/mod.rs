@@ -7,7 +7,6 @@
 
 mod addresses;
 mod exchange;
-mod guard;
 mod pacing;
 #[cfg(test)]
 mod tests;
@@ -264,7 +263,7 @@ impl Upstream {
         }
         let built = self.guarded.get_or_init(|| {
             client(&self.config)
-                .dns_resolver(Arc::new(guard::PublicOnly(self.resolver)))
+                .dns_resolver(Arc::new(crate::client::PublicOnly(self.resolver)))
                 .build()
                 .map_err(|error| build_error(&error))
         });
