@@ -6,12 +6,14 @@
 
 mod poll;
 mod upstream;
+mod store;
 
 use prometheus::core::Collector;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
 pub use poll::{EventCounts, PollMetrics, SourceSeries};
 pub use upstream::{UpstreamMetrics, UpstreamSeries};
+pub use store::StoreMetrics;
 
 /// An own registry: two doorbells in one process do not share series. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -13,9 +13,13 @@
 //! What cannot be delivered now is parked: one row with the attempt count and the time of the next
 //! attempt, or as waiting behind an earlier event of its subject, or as a dead letter.
 
+mod sqlite;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub use types::*;
 
@@ -23,11 +27,22 @@ use crate::clock::Clock;
 use crate::config;
 use crate::detect::{Known, Subject};
 use crate::event::{Event, EventId, EventKey};
+use crate::metrics::StoreMetrics;
 use crate::name::Name;
+use sqlite::Sqlite;
 
-/// A store at work. Cheap to clone; the last clone dropped closes it.
+/// A store at work. Cheap to clone; the last clone dropped closes it, and blocks until what is
+/// queued is on disk: prefer [`Store::close`].
 #[derive(Clone, Debug)]
-pub struct Store {}
+pub struct Store {
+    backend: Backend,
+}
+
+/// What does the work.
+#[derive(Clone, Debug)]
+enum Backend {
+    Sqlite(Arc<Sqlite>),
+}
 
 impl Store {
     /// Opens or creates the store, takes its exclusive lock, migrates it, and removes what an
@@ -36,9 +51,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`] naming the holder, [`StoreError::Newer`] when a newer doorbell wrote
     /// it, or what the database says.
-    pub async fn open(settings: &config::Store, clock: Clock) -> Result<Self, StoreError> {
-        let _ = (settings, clock);
-        todo!()
+    pub async fn open(
+        settings: &config::Store,
+        clock: Clock,
+        metrics: StoreMetrics,
+    ) -> Result<Self, StoreError> {
+        let sqlite = Sqlite::open(settings, clock, metrics).await?;
+        let backend = Backend::Sqlite(Arc::new(sqlite));
+        Ok(Self { backend })
     }
 
     /// The durable state of these sources, in their order; unknown ones are registered.
@@ -46,8 +66,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn sources(&self, names: &[Name]) -> Result<Vec<SourceState>, StoreError> {
-        let _ = names;
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.sources(names).await
     }
 
     /// The snapshot's items, ascending by subject (bytewise).
@@ -55,8 +75,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn known(&self, snapshot: SnapshotId) -> Result<Vec<Known>, StoreError> {
-        let _ = snapshot;
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.known(snapshot).await
     }
 
     /// Kept bodies of these items, in their order; `None` where none is kept.
@@ -68,8 +88,8 @@ impl Store {
         snapshot: SnapshotId,
         subjects: Vec<Subject>,
     ) -> Result<Vec<Option<Box<str>>>, StoreError> {
-        let _ = (snapshot, subjects);
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.bodies(snapshot, subjects).await
     }
 
     /// Commits one poll: all of it is visible and durable when this returns, or none of it.
@@ -80,14 +100,15 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; nothing of the poll is visible then.
     pub async fn commit(&self, poll: PollCommit) -> Result<Committed, StoreError> {
-        let _ = poll;
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.commit(poll).await
     }
 
     /// The newest visible commit, as a number that grows: changes when there is something to ring.
     #[must_use]
     pub fn position(&self) -> tokio::sync::watch::Receiver<Position> {
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.position()
     }
 
     /// Which sources committed events after `after`, and up to which position this holds.
@@ -98,8 +119,8 @@ impl Store {
         &self,
         after: Position,
     ) -> Result<(BTreeSet<SourceId>, Position), StoreError> {
-        let _ = after;
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.news(after).await
     }
 
     /// The lanes of an endpoint for these sources, in their order; a lane that does not exist
@@ -112,8 +133,8 @@ impl Store {
         endpoint: &Name,
         sources: &[SourceId],
     ) -> Result<Vec<LaneState>, StoreError> {
-        let _ = (endpoint, sources);
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.lanes(endpoint, sources).await
     }
 
     /// Visible events of a source after `after`, ascending, at most `limit`.
@@ -126,8 +147,8 @@ impl Store {
         after: EventKey,
         limit: usize,
     ) -> Result<Vec<Scanned>, StoreError> {
-        let _ = (source, after, limit);
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.scan(source, after, limit).await
     }
 
     /// Whole events, in the order of `keys`; `None` for those that retention took.
@@ -135,8 +156,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; [`StoreError::Corrupt`] when a body is not what was stored.
     pub async fn load(&self, keys: Vec<EventKey>) -> Result<Vec<Option<Event>>, StoreError> {
-        let _ = keys;
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.load(keys).await
     }
 
     /// Parked deliveries of a lane that wait for a retry, by due time, at most `limit`.
@@ -144,8 +165,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn waiting(&self, lane: LaneId, limit: usize) -> Result<Vec<Parked>, StoreError> {
-        let _ = (lane, limit);
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.waiting(lane, limit).await
     }
 
     /// The earliest parked delivery of a lane that waits behind this subject.
@@ -157,8 +178,8 @@ impl Store {
         lane: LaneId,
         subject: Subject,
     ) -> Result<Option<Parked>, StoreError> {
-        let _ = (lane, subject);
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.next_blocked(lane, subject).await
     }
 
     /// Makes outcomes of attempts, parkings and watermarks durable, in one transaction together
@@ -167,8 +188,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; the caller keeps what it wanted to settle and tries again.
     pub async fn settle(&self, settling: Settling) -> Result<(), StoreError> {
-        let _ = settling;
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.settle(settling).await
     }
 
     /// Events in the order in which they became visible.
@@ -176,8 +197,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Gone`] when the cursor is older than what is retained.
     pub async fn events(&self, query: EventQuery) -> Result<EventPage, StoreError> {
-        let _ = query;
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.events(query).await
     }
 
     /// One event by id.
@@ -185,8 +206,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
-        let _ = id;
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.event(id).await
     }
 
     /// Deliveries, newest first.
@@ -194,8 +215,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<Delivery>, StoreError> {
-        let _ = query;
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.deliveries(query).await
     }
 
     /// Attempts of one delivery, oldest first.
@@ -203,8 +224,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn attempts(&self, delivery: DeliveryId) -> Result<Vec<Attempt>, StoreError> {
-        let _ = delivery;
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.attempts(delivery).await
     }
 
     /// Deletes what is older than its retention, a bounded chunk at a time. An event with a pending
@@ -214,7 +235,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn retain(&self) -> Result<Retained, StoreError> {
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.retain().await
     }
 
     /// Bytes on disk, journal included.
@@ -222,11 +244,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn size_bytes(&self) -> Result<u64, StoreError> {
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.size_bytes()
     }
 
-    /// Waits until everything handed in is on disk and closes the database.
+    /// Waits until everything handed in is on disk and closes the database; other clones get
+    /// [`StoreError::Closed`] from then on.
     pub async fn close(self) {
-        todo!()
+        let Backend::Sqlite(store) = &self.backend;
+        store.close().await;
     }
 }

@@ -198,7 +198,8 @@ pub struct LaneState {
     pub source: SourceId,
     /// Every event at or before it is settled or parked.
     pub watermark: EventKey,
-    /// Events after the watermark that were delivered, or given up, all the same.
+    /// Events after the watermark that a scan is to pass over all the same, ascending: delivered,
+    /// given up, or parked (those come back through `waiting` and `next_blocked`).
     pub settled: Vec<EventKey>,
     /// Visible events after the watermark, by kind: an upper bound of what is pending.
     pub ahead: Vec<(Kind, u64)>,
@@ -223,6 +224,12 @@ pub struct Scanned {
 
 /// Largest content that a scan brings along, so that a window of 256 holds at most 1 MiB.
 pub const SCAN_INLINE_BYTES: usize = 4 * 1024;
+
+/// Most events that one scan brings, whatever it asks for.
+pub const SCAN_MAX: usize = 4_096;
+
+/// Most events or deliveries that one listing brings, whatever it asks for.
+pub const LISTED_MAX: usize = 1_000;
 
 /// A delivery that cannot go now.
 #[derive(Debug, Clone, PartialEq, Eq)]

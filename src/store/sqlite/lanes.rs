@@ -1,0 +1,351 @@
+//! What a deliverer reads: where its lanes stand, the events ahead, and what is parked.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::packed::Unpacker;
+use super::{At, Sqlite, commit, counted, impossible, stored};
+use crate::detect::Subject;
+use crate::event::{Event, EventId, EventKey, Kind, ORDINAL_MAX};
+use crate::name::Name;
+use crate::store::{
+    LaneId, LaneState, Parked, SCAN_INLINE_BYTES, SCAN_MAX, Scanned, SourceId, StoreError,
+};
+
+/// Lanes that one job registers and one read tells of.
+const LANES_MAX: usize = 256;
+
+/// Most parked deliveries that one read tells of.
+const WAITING_MAX: usize = 4_096;
+
+impl Sqlite {
+    pub(in crate::store) async fn lanes(
+        &self,
+        endpoint: &Name,
+        sources: &[SourceId],
+    ) -> Result<Vec<LaneState>, StoreError> {
+        let mut states = Vec::with_capacity(sources.len());
+        for chunk in sources.chunks(LANES_MAX) {
+            let (name, wanted) = (endpoint.clone(), chunk.to_vec());
+            let find = move |connection: &Connection| find_all(connection, &name, &wanted);
+            let mut ids = self.read(find).await?;
+            if ids.is_none() {
+                let (name, wanted) = (endpoint.clone(), chunk.to_vec());
+                let register = move |connection: &Connection| {
+                    for source in &wanted {
+                        register(connection, &name, *source)?;
+                    }
+                    find_all(connection, &name, &wanted)
+                };
+                ids = self.write(chunk.len(), register).await?;
+            }
+            let ids = ids.ok_or_else(|| impossible("a lane that is gone"))?;
+            self.active.lock().extend(&ids);
+            let state = move |connection: &Connection| {
+                let states = ids.iter().map(|id| state(connection, *id));
+                states.collect::<Result<Vec<_>, _>>()
+            };
+            states.extend(self.read(state).await?);
+        }
+        Ok(states)
+    }
+
+    pub(in crate::store) async fn scan(
+        &self,
+        source: SourceId,
+        after: EventKey,
+        limit: usize,
+    ) -> Result<Vec<Scanned>, StoreError> {
+        self.read(move |connection| scan(connection, source, after, limit.min(SCAN_MAX)))
+            .await
+    }
+
+    pub(in crate::store) async fn load(
+        &self,
+        keys: Vec<EventKey>,
+    ) -> Result<Vec<Option<Event>>, StoreError> {
+        self.read(move |connection| {
+            let mut unpacker = Unpacker::new();
+            let events = keys.iter().map(|key| load(connection, *key, &mut unpacker));
+            events.collect()
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn waiting(
+        &self,
+        lane: LaneId,
+        limit: usize,
+    ) -> Result<Vec<Parked>, StoreError> {
+        self.read(move |connection| {
+            let sql = "SELECT event, kind, subject, committed_at, attempts, due FROM parked
+                WHERE lane = ?1 AND state = 0 ORDER BY due, event LIMIT ?2";
+            let mut query = connection.prepare_cached(sql)?;
+            let mut rows = query.query([lane.0, stored(limit.min(WAITING_MAX))])?;
+            let mut parked = Vec::new();
+            while let Some(row) = rows.next()? {
+                parked.push(read_parked(row)?);
+            }
+            Ok(parked)
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn next_blocked(
+        &self,
+        lane: LaneId,
+        subject: Subject,
+    ) -> Result<Option<Parked>, StoreError> {
+        self.read(move |connection| {
+            let sql = "SELECT event, kind, subject, committed_at, attempts, NULL FROM parked
+                WHERE lane = ?1 AND subject = ?2 AND state = 1 ORDER BY event LIMIT 1";
+            let mut query = connection.prepare_cached(sql)?;
+            let mut rows = query.query(params![lane.0, subject])?;
+            rows.next()?.map(read_parked).transpose()
+        })
+        .await
+    }
+}
+
+/// The lanes of these sources; `None`: not all are registered.
+fn find_all(
+    connection: &Connection,
+    endpoint: &Name,
+    sources: &[SourceId],
+) -> Result<Option<Vec<LaneId>>, StoreError> {
+    let sql = "SELECT id FROM lanes WHERE endpoint = ?1 AND source = ?2";
+    let mut query = connection.prepare_cached(sql)?;
+    let ids = sources.iter().map(|source| {
+        let id = query.query_one(params![endpoint.as_str(), source.0], |row| row.get(0));
+        Ok(id.optional()?.map(LaneId))
+    });
+    ids.collect()
+}
+
+/// Registers a lane that begins after the source's newest visible event.
+fn register(connection: &Connection, endpoint: &Name, source: SourceId) -> Result<(), StoreError> {
+    let sql = "SELECT generation, count FROM commits WHERE source = ?1
+        ORDER BY generation DESC LIMIT 1";
+    let newest: Option<(i64, i64)> = connection
+        .prepare_cached(sql)?
+        .query_one([source.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let watermark = newest.map_or(EventKey::START, |(generation, count)| {
+        let ordinal = u32::try_from(count - 1).unwrap_or(ORDINAL_MAX);
+        EventKey::new(generation, ordinal)
+    });
+    let sql = "INSERT INTO lanes(endpoint, source, watermark) VALUES (?1, ?2, ?3)
+        ON CONFLICT DO NOTHING";
+    connection.prepare_cached(sql)?.execute(params![
+        endpoint.as_str(),
+        source.0,
+        watermark.number()
+    ])?;
+    Ok(())
+}
+
+fn state(connection: &Connection, id: LaneId) -> Result<LaneState, StoreError> {
+    let sql = "SELECT source, watermark FROM lanes WHERE id = ?1";
+    let (source, watermark) = connection.prepare_cached(sql)?.query_one([id.0], |row| {
+        Ok((SourceId(row.get(0)?), EventKey::from_number(row.get(1)?)))
+    })?;
+    let sql = "SELECT event FROM attempts WHERE lane = ?1 AND event > ?2 AND outcome <> 0
+        UNION SELECT event FROM parked WHERE lane = ?1 AND event > ?2
+        ORDER BY 1";
+    let settled = connection
+        .prepare_cached(sql)?
+        .query_map([id.0, watermark.number()], |row| {
+            row.get(0).map(EventKey::from_number)
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    let sql = "SELECT (SELECT count(*) FROM parked WHERE lane = ?1 AND state = 0)
+        + (SELECT count(*) FROM parked WHERE lane = ?1 AND state = 1)";
+    let parked: i64 = connection
+        .prepare_cached(sql)?
+        .query_one([id.0], |row| row.get(0))?;
+    Ok(LaneState {
+        id,
+        source,
+        watermark,
+        settled,
+        ahead: ahead(connection, source, watermark)?,
+        parked: counted(parked),
+    })
+}
+
+/// Visible events after `watermark` by kind: whole commits by their counts, the one that the
+/// watermark divides by its events.
+fn ahead(
+    connection: &Connection,
+    source: SourceId,
+    watermark: EventKey,
+) -> Result<Vec<(Kind, u64)>, StoreError> {
+    let sql = "SELECT sum(created), sum(updated), sum(deleted), sum(changed), sum(failing),
+            sum(recovered), sum(held), sum(disabled), sum(dead)
+        FROM commits WHERE source = ?1 AND generation > ?2";
+    let mut counts =
+        connection
+            .prepare_cached(sql)?
+            .query_one([source.0, watermark.generation()], |row| {
+                let mut counts = [0_i64; Kind::ALL.len()];
+                for (index, count) in counts.iter_mut().enumerate() {
+                    *count = row.get::<_, Option<i64>>(index)?.unwrap_or(0);
+                }
+                Ok(counts)
+            })?;
+    let sql = "SELECT kind, count(*) FROM events WHERE key > ?1 AND key <= ?2
+        AND EXISTS (SELECT 1 FROM commits WHERE generation = ?3) GROUP BY kind";
+    let mut query = connection.prepare_cached(sql)?;
+    let last = EventKey::new(watermark.generation(), ORDINAL_MAX);
+    let bounds = [watermark.number(), last.number(), watermark.generation()];
+    let mut rows = query.query(bounds)?;
+    while let Some(row) = rows.next()? {
+        counts[kind_of(row.get(0)?)? as usize] += row.get::<_, i64>(1)?;
+    }
+    let by_kind = Kind::ALL.into_iter().zip(counts.map(counted));
+    Ok(by_kind.filter(|(_, count)| *count > 0).collect())
+}
+
+fn scan(
+    connection: &Connection,
+    source: SourceId,
+    after: EventKey,
+    limit: usize,
+) -> Result<Vec<Scanned>, StoreError> {
+    let name: Arc<str> = source_name(connection, source)?.into();
+    let sql = "SELECT generation, salt, first_sequence, at, cause FROM commits
+        WHERE source = ?1 AND generation >= ?2 ORDER BY generation";
+    let mut commits = connection.prepare_cached(sql)?;
+    let mut commits = commits.query([source.0, after.generation()])?;
+    let mut scanned = Vec::new();
+    let mut unpacker = Unpacker::new();
+    while scanned.len() < limit
+        && let Some(row) = commits.next()?
+    {
+        let commit = Visible::of(row, &name)?;
+        let from = after
+            .number()
+            .max(EventKey::new(commit.generation, 0).number() - 1);
+        let sql = "SELECT key, kind, subject, form, digest,
+                CASE WHEN iif(form = 0, length(content), form) <= ?4 THEN content END
+            FROM events WHERE key > ?1 AND key <= ?2 ORDER BY key LIMIT ?3";
+        let mut events = connection.prepare_cached(sql)?;
+        let mut events = events.query([
+            from,
+            EventKey::new(commit.generation, ORDINAL_MAX).number(),
+            stored(limit - scanned.len()),
+            stored(SCAN_INLINE_BYTES),
+        ])?;
+        while let Some(row) = events.next()? {
+            scanned.push(commit.scanned(row, &mut unpacker)?);
+        }
+    }
+    Ok(scanned)
+}
+
+/// A visible commit, as far as its events need it.
+pub(super) struct Visible {
+    pub(super) generation: i64,
+    salt: u64,
+    first_sequence: i64,
+    at: crate::time::Timestamp,
+    cause: crate::event::Cause,
+    source: Arc<str>,
+}
+
+impl Visible {
+    /// Reads `generation, salt, first_sequence, at, cause`.
+    pub(super) fn of(row: &Row<'_>, source: &Arc<str>) -> Result<Self, StoreError> {
+        Ok(Self {
+            generation: row.get(0)?,
+            salt: row.get::<_, i64>(1)?.cast_unsigned(),
+            first_sequence: row.get(2)?,
+            at: row.get::<_, At>(3)?.0,
+            cause: commit::cause_of(row.get(4)?).ok_or_else(|| impossible("a cause"))?,
+            source: Arc::clone(source),
+        })
+    }
+
+    /// Reads `key, kind, subject, form, digest, content`, where the content may be left out.
+    fn scanned(&self, row: &Row<'_>, unpacker: &mut Unpacker) -> Result<Scanned, StoreError> {
+        let is_inline = row.get_ref(5)? != rusqlite::types::ValueRef::Null;
+        let event = match is_inline {
+            true => Some(self.event(row, unpacker)?),
+            false => None,
+        };
+        Ok(Scanned {
+            key: EventKey::from_number(row.get(0)?),
+            kind: kind_of(row.get(1)?)?,
+            subject: row.get::<_, String>(2)?.into(),
+            at: self.at,
+            event,
+        })
+    }
+
+    /// Reads `key, kind, subject, form, digest, content`.
+    pub(super) fn event(
+        &self,
+        row: &Row<'_>,
+        unpacker: &mut Unpacker,
+    ) -> Result<Event, StoreError> {
+        let key = EventKey::from_number(row.get(0)?);
+        let digest: Vec<u8> = row.get(4)?;
+        Ok(Event {
+            id: EventId::new(key, self.salt),
+            source: Arc::clone(&self.source),
+            kind: kind_of(row.get(1)?)?,
+            subject: row.get::<_, String>(2)?.into(),
+            sequence: counted(self.first_sequence + i64::from(key.ordinal())),
+            at: self.at,
+            cause: self.cause,
+            content: unpacker.unpack(row.get(3)?, &digest, row.get(5)?)?,
+        })
+    }
+}
+
+/// The event at `key`, if it is visible.
+pub(super) fn load(
+    connection: &Connection,
+    key: EventKey,
+    unpacker: &mut Unpacker,
+) -> Result<Option<Event>, StoreError> {
+    let sql = "SELECT generation, salt, first_sequence, at, cause, name
+        FROM commits JOIN sources ON sources.id = source WHERE generation = ?1";
+    let mut commits = connection.prepare_cached(sql)?;
+    let mut commits = commits.query([key.generation()])?;
+    let Some(row) = commits.next()? else {
+        return Ok(None);
+    };
+    let commit = Visible::of(row, &row.get::<_, String>(5)?.into())?;
+    let sql = "SELECT key, kind, subject, form, digest, content FROM events WHERE key = ?1";
+    let mut events = connection.prepare_cached(sql)?;
+    let mut events = events.query([key.number()])?;
+    let row = events.next()?;
+    row.map(|row| commit.event(row, unpacker)).transpose()
+}
+
+pub(super) fn source_name(connection: &Connection, source: SourceId) -> Result<String, StoreError> {
+    let sql = "SELECT name FROM sources WHERE id = ?1";
+    let name = connection
+        .prepare_cached(sql)?
+        .query_one([source.0], |row| row.get(0))
+        .optional()?;
+    name.ok_or_else(|| super::unknown("source"))
+}
+
+pub(super) fn kind_of(number: i64) -> Result<Kind, StoreError> {
+    Kind::from_number(number).ok_or_else(|| impossible("a kind of event"))
+}
+
+/// Reads `event, kind, subject, committed_at, attempts, due`.
+fn read_parked(row: &Row<'_>) -> Result<Parked, StoreError> {
+    Ok(Parked {
+        event: EventKey::from_number(row.get(0)?),
+        kind: kind_of(row.get(1)?)?,
+        subject: row.get::<_, String>(2)?.into(),
+        at: row.get::<_, At>(3)?.0,
+        attempts: row.get(4)?,
+        due: row.get::<_, Option<At>>(5)?.map(|at| at.0),
+    })
+}

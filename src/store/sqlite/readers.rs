@@ -1,0 +1,71 @@
+//! Connections that read, on tokio's blocking threads.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+
+use super::schema;
+use crate::store::StoreError;
+
+/// Readers at once. Reads are short; more would only compete for the cores.
+const READERS: u32 = 3;
+
+/// A pool of reading connections.
+pub(super) struct Readers {
+    free: Arc<Mutex<Vec<Connection>>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let free = (0..READERS)
+            .map(|_| schema::open_reader(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            free: Arc::new(Mutex::new(free)),
+            turns: Arc::new(Semaphore::new(READERS as usize)),
+        })
+    }
+
+    /// Runs `work` on one consistent view of the database.
+    pub(super) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|_| StoreError::Closed)?;
+        let free = Arc::clone(&self.free);
+        let reading = tokio::task::spawn_blocking(move || {
+            let connection = free.lock().pop().ok_or(StoreError::Closed)?;
+            let outcome = view(&connection, work);
+            free.lock().push(connection);
+            drop(turn);
+            outcome
+        });
+        // The task is never cancelled; it ends early only by a panic or with the runtime.
+        reading.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Waits for the reads that run, then closes the connections.
+    pub(super) async fn close(&self) {
+        let all = self.turns.acquire_many(READERS).await;
+        self.turns.close();
+        drop(all);
+        self.free.lock().clear();
+    }
+}
+
+fn view<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let run = |sql| connection.prepare_cached(sql)?.execute([]).map(drop);
+    run("BEGIN")?;
+    let outcome = work(connection);
+    run("ROLLBACK")?;
+    outcome
+}

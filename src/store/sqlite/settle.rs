@@ -1,0 +1,128 @@
+//! Outcomes of deliveries become rows. All of it may be repeated: the caller does so after an
+//! error, not knowing what of it was written.
+
+use rusqlite::{Connection, params};
+
+use super::Sqlite;
+use super::commit::{announce, pack_rungs};
+use crate::store::{LaneId, Parked, Settled, Settling, StoreError, Then};
+
+/// Stored numbers of `parked.state`.
+pub(super) const WAITING: i64 = 0;
+pub(super) const BLOCKED: i64 = 1;
+pub(super) const DEAD: i64 = 2;
+
+/// Stored numbers of `attempts.outcome`.
+pub(super) const RETRIED: i64 = 0;
+pub(super) const ACCEPTED: i64 = 1;
+pub(super) const GIVEN_UP: i64 = 2;
+
+impl Sqlite {
+    pub(in crate::store) async fn settle(&self, settling: Settling) -> Result<(), StoreError> {
+        let rows = settling.attempts.len() + settling.parked.len() + settling.watermarks.len();
+        let rungs = pack_rungs(settling.announcements);
+        let now = self.clock.now();
+        self.write(1 + rows, move |connection| {
+            for settled in &settling.attempts {
+                insert_attempt(connection, settled)?;
+                follow(connection, settled)?;
+            }
+            for (lane, parked) in &settling.parked {
+                let state = match parked.due {
+                    Some(_) => WAITING,
+                    None => BLOCKED,
+                };
+                park(connection, *lane, parked, (state, None))?;
+            }
+            let sql = "UPDATE lanes SET watermark = max(watermark, ?2) WHERE id = ?1";
+            let mut raise = connection.prepare_cached(sql)?;
+            for (lane, watermark) in &settling.watermarks {
+                raise.execute([lane.0, watermark.number()])?;
+            }
+            announce(connection, now, &rungs)
+        })
+        .await
+    }
+}
+
+fn insert_attempt(connection: &Connection, settled: &Settled) -> Result<(), StoreError> {
+    let (delivery, attempt) = (settled.delivery, &settled.attempt);
+    let outcome = match settled.then {
+        Then::Retry(_) => RETRIED,
+        Then::Delivered => ACCEPTED,
+        Then::Dead => GIVEN_UP,
+    };
+    // A dead or waiting delivery has its event's words in its parked row.
+    let words = (outcome == ACCEPTED).then_some(settled);
+    let sql = "INSERT OR REPLACE INTO attempts(lane, event, number, outcome, at, duration_ms,
+            status, error, answer, kind, subject, committed_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+    connection.prepare_cached(sql)?.execute(params![
+        delivery.lane.0,
+        delivery.event.number(),
+        attempt.number,
+        outcome,
+        attempt.at.as_millis(),
+        attempt.duration_ms,
+        attempt.status,
+        attempt.error,
+        attempt.answer,
+        words.map(|settled| settled.kind.number()),
+        words.map(|settled| &settled.subject),
+        words.map(|settled| settled.committed_at.as_millis())
+    ])?;
+    Ok(())
+}
+
+fn follow(connection: &Connection, settled: &Settled) -> Result<(), StoreError> {
+    let delivery = settled.delivery;
+    let attempt = &settled.attempt;
+    let mut parked = Parked {
+        event: delivery.event,
+        kind: settled.kind,
+        subject: settled.subject.clone(),
+        at: settled.committed_at,
+        attempts: attempt.number,
+        due: None,
+    };
+    match settled.then {
+        Then::Delivered => {
+            let sql = "DELETE FROM parked WHERE lane = ?1 AND event = ?2";
+            connection
+                .prepare_cached(sql)?
+                .execute([delivery.lane.0, delivery.event.number()])?;
+            Ok(())
+        }
+        Then::Retry(due) => {
+            parked.due = Some(due);
+            park(connection, delivery.lane, &parked, (WAITING, None))
+        }
+        Then::Dead => {
+            let ended = attempt.at.as_millis() + i64::from(attempt.duration_ms);
+            park(connection, delivery.lane, &parked, (DEAD, Some(ended)))
+        }
+    }
+}
+
+fn park(
+    connection: &Connection,
+    lane: LaneId,
+    parked: &Parked,
+    (state, settled_at): (i64, Option<i64>),
+) -> Result<(), StoreError> {
+    let sql = "INSERT OR REPLACE INTO parked(lane, event, state, kind, subject, committed_at,
+            attempts, due, settled_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    connection.prepare_cached(sql)?.execute(params![
+        lane.0,
+        parked.event.number(),
+        state,
+        parked.kind.number(),
+        parked.subject,
+        parked.at.as_millis(),
+        parked.attempts,
+        parked.due.map(|due| due.as_millis()),
+        settled_at
+    ])?;
+    Ok(())
+}

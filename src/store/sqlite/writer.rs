@@ -1,0 +1,229 @@
+//! The one thread that writes: group commit, savepoints, and the sweep in its spare time.
+//!
+//! Jobs that wait while a transaction flushes form the next one, so the flush, which costs more
+//! than the rows, is shared. Each job has a savepoint: one that fails takes nobody with it.
+
+use std::time::Instant;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::lock::Lock;
+use super::{Files, fault, sweep};
+use crate::metrics::StoreMetrics;
+use crate::store::{Position, StoreError};
+
+/// Most jobs that share a transaction; beyond, a flush is no longer what a job costs.
+const JOBS_MAX: usize = 256;
+
+/// Rows after which a transaction takes no further job: some 50 ms of work, what a job may have to
+/// wait before its own transaction begins.
+const ROWS_MAX: usize = 1_024;
+
+/// Transactions between two sweeps under load, so that a sweep ends although jobs keep coming.
+const SWEEP_EVERY: u32 = 8;
+
+/// Something to write.
+pub(super) struct Job {
+    rows: usize,
+    work: Box<dyn Work>,
+}
+
+/// What the writer needs of a job: to do it, and later to tell its caller.
+trait Work: Send {
+    fn run(&mut self, connection: &Connection) -> Result<(), StoreError>;
+    fn answer(self: Box<Self>, fate: Result<(), StoreError>);
+}
+
+struct Task<F, T> {
+    work: Option<F>,
+    value: Option<T>,
+    caller: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl Job {
+    /// A job that writes about `rows` rows, and where its outcome will arrive, once on disk.
+    pub(super) fn new<T, F>(
+        rows: usize,
+        work: F,
+    ) -> (Self, oneshot::Receiver<Result<T, StoreError>>)
+    where
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (caller, outcome) = oneshot::channel();
+        let task = Task {
+            work: Some(work),
+            value: None,
+            caller,
+        };
+        let work = Box::new(task);
+        (Self { rows, work }, outcome)
+    }
+}
+
+impl<T, F> Work for Task<F, T>
+where
+    F: FnOnce(&Connection) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn run(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        let work = self.work.take().ok_or(StoreError::Closed)?;
+        self.value = Some(work(connection)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, fate: Result<(), StoreError>) {
+        let Self { value, caller, .. } = *self;
+        let outcome = fate.and_then(|()| value.ok_or(StoreError::Closed));
+        // A caller that went away wants no answer; its work is on disk all the same.
+        let _ = caller.send(outcome);
+    }
+}
+
+/// The thread's state. Fields drop in this order: the lock outlives the connection.
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) jobs: mpsc::Receiver<Job>,
+    pub(super) position: watch::Sender<Position>,
+    pub(super) metrics: StoreMetrics,
+    pub(super) files: Files,
+    pub(super) lock: Lock,
+}
+
+impl Writer {
+    /// Writes until every sender is gone and every job is done, then closes the database.
+    pub(super) fn run(mut self) {
+        let mut sweep_due = self.publish();
+        let mut since_sweep = 0;
+        let mut damage = None;
+        loop {
+            let first = match self.jobs.try_recv() {
+                Ok(job) => Some(job),
+                Err(_) if sweep_due => None,
+                Err(_) => match self.jobs.blocking_recv() {
+                    Some(job) => Some(job),
+                    None => break,
+                },
+            };
+            let idle = first.is_none();
+            if let Some(job) = first {
+                let batch = self.batch(job);
+                let fate = self.transact(batch, damage.as_ref());
+                since_sweep += 1;
+                match fate {
+                    Ok(found) => sweep_due = found,
+                    Err(error @ StoreError::Corrupt(_)) => damage = Some(error),
+                    Err(_) => {}
+                }
+            }
+            if sweep_due && (idle || since_sweep >= SWEEP_EVERY) {
+                since_sweep = 0;
+                sweep_due = damage.is_none() && self.sweep();
+            }
+        }
+        let Self {
+            connection, lock, ..
+        } = self;
+        // Best effort: what a checkpoint leaves in the journal is read from there.
+        let _ = connection.pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(()));
+        drop(connection);
+        drop(lock);
+    }
+
+    /// The jobs that go together with `first`.
+    fn batch(&mut self, first: Job) -> Vec<Job> {
+        let mut rows = first.rows;
+        let mut batch = vec![first];
+        while batch.len() < JOBS_MAX && rows < ROWS_MAX {
+            let Ok(job) = self.jobs.try_recv() else { break };
+            rows += job.rows;
+            batch.push(job);
+        }
+        batch
+    }
+
+    /// Runs the jobs in one transaction and answers them once it is on disk, or is not. A damaged
+    /// database is not written to any more. Whether there is something to sweep.
+    fn transact(
+        &self,
+        mut batch: Vec<Job>,
+        damage: Option<&StoreError>,
+    ) -> Result<bool, StoreError> {
+        let started = Instant::now();
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let fate = match damage {
+            Some(error) => Err(error.clone()),
+            None => self.attempt(&mut batch, &mut outcomes),
+        };
+        if fate.is_err() && !self.connection.is_autocommit() {
+            // Fails only if the database rolled back already.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        let mut sweep_due = false;
+        if fate.is_ok() {
+            self.metrics.committed(started.elapsed());
+            self.metrics.sized(self.files.size_bytes().unwrap_or(0));
+            // Before the answers, so that whoever got one finds the position moved.
+            sweep_due = self.publish();
+        }
+        for (index, job) in batch.into_iter().enumerate() {
+            let own = outcomes.get(index).cloned().unwrap_or(Ok(()));
+            job.work.answer(fate.clone().and(own));
+        }
+        fate.map(|()| sweep_due)
+    }
+
+    fn attempt(
+        &self,
+        batch: &mut [Job],
+        outcomes: &mut Vec<Result<(), StoreError>>,
+    ) -> Result<(), StoreError> {
+        let run = |sql| self.connection.prepare_cached(sql)?.execute([]).map(drop);
+        run("BEGIN IMMEDIATE")?;
+        for job in batch {
+            run("SAVEPOINT job")?;
+            let outcome = job.work.run(&self.connection);
+            if let Err(error) = &outcome {
+                let lost = fault::ends_transaction(error) || self.connection.is_autocommit();
+                if lost {
+                    return Err(error.clone());
+                }
+                run("ROLLBACK TO job")?;
+            }
+            run("RELEASE job")?;
+            outcomes.push(outcome);
+        }
+        run("COMMIT")?;
+        Ok(())
+    }
+
+    /// One step of the sweep in its own transaction; whether there is more to do now. After a
+    /// failure there is not: the next successful transaction asks again.
+    fn sweep(&mut self) -> bool {
+        let step = |connection: &mut Connection| -> Result<bool, StoreError> {
+            let transaction = connection.transaction()?;
+            let more = sweep::step(&transaction)?;
+            transaction.commit()?;
+            Ok(more)
+        };
+        step(&mut self.connection).unwrap_or(false)
+    }
+
+    /// Tells the newest visible commit; whether there is something to sweep.
+    fn publish(&self) -> bool {
+        let sql = "SELECT position, EXISTS (SELECT 1 FROM sweeps) FROM meta";
+        let read = self.connection.prepare_cached(sql).and_then(|mut query| {
+            query.query_one([], |row| Ok((Position(row.get(0)?), row.get(1)?)))
+        });
+        let Ok((newest, sweep_due)) = read else {
+            return false;
+        };
+        self.position.send_if_modified(|position| {
+            let moved = *position != newest;
+            *position = newest;
+            moved
+        });
+        sweep_due
+    }
+}
