@@ -155,7 +155,7 @@ pub(super) fn bytes_of(change: &ItemChange) -> usize {
 }
 
 impl Head {
-    fn of(poll: PollCommit) -> Result<Self, StoreError> {
+    pub(super) fn of(poll: PollCommit) -> Result<Self, StoreError> {
         let memory = serde_json::to_string(&poll.memory)
             .map_err(|error| StoreError::Database(error.to_string()))?;
         Ok(Self {

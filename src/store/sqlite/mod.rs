@@ -17,6 +17,8 @@ mod schema;
 mod settle;
 mod sources;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::HashSet;

@@ -1,0 +1,231 @@
+//! What only this room can stage: unfinished polls, damage, a full disk.
+
+use std::sync::Arc;
+
+use super::commit::{Head, Tally, pack};
+use super::*;
+use crate::event::Kind;
+use crate::store::tests::{Place, created, feed, many, put, source, subjects};
+use crate::store::{Backend, ItemChange, PollCommit, SourceState, Store};
+
+fn sqlite(store: &Store) -> &Arc<Sqlite> {
+    let Backend::Sqlite(sqlite) = &store.backend;
+    sqlite
+}
+
+/// A large poll whose chunks are written but whose last transaction is not.
+async fn begun(
+    place: &Place,
+    store: &Store,
+    source: &SourceState,
+    changes: Vec<ItemChange>,
+) -> (Head, i64, Tally) {
+    let poll: PollCommit = place.poll(source, Vec::new());
+    let head = Head::of(poll).expect("packs");
+    let begin = sqlite(store).begin(head.source, head.snapshot);
+    let generation = begin.await.expect("begins");
+    let mut tally = Tally::default();
+    for chunk in changes.chunks(50) {
+        let chunk = pack(chunk.to_vec(), 0).await.expect("packs");
+        let first = tally.reserve(&chunk);
+        let place = (head.snapshot, generation);
+        let grown = sqlite(store)
+            .write(50, move |connection| {
+                large::add(connection, place, first, &chunk)
+            })
+            .await;
+        tally.grown += grown.expect("adds");
+    }
+    (head, generation, tally)
+}
+
+fn count(store: &Store, table: &str) -> i64 {
+    let path = &sqlite(store).files.database;
+    let connection = schema::open_reader(path).expect("opens");
+    let sql = format!("SELECT count(*) FROM {table}");
+    connection
+        .query_one(&sql, [], |row| row.get(0))
+        .expect("counts")
+}
+
+#[tokio::test]
+async fn nobody_sees_half_of_a_large_poll() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let first = vec![created("a"), created("i00001")];
+    store
+        .commit(place.poll(&issues, first))
+        .await
+        .expect("commits");
+    let position = *store.position().borrow();
+    let (head, generation, tally) = begun(&place, &store, &issues, many(300)).await;
+    assert_eq!(subjects(&store, &issues).await, ["a", "i00001"]);
+    assert_eq!(source(&store, "issues").await.items, Some(2));
+    assert_eq!(feed(&store, 100).await.len(), 2);
+    assert_eq!(
+        store
+            .scan(issues.id, crate::event::EventKey::START, 999)
+            .await
+            .expect("scans")
+            .len(),
+        2
+    );
+    let hidden = crate::event::EventKey::new(generation, 0);
+    assert!(store.load(vec![hidden]).await.expect("reads")[0].is_none());
+    assert_eq!(*store.position().borrow(), position);
+    // Other sources go on meanwhile.
+    let other = source(&store, "other").await;
+    store
+        .commit(place.poll(&other, vec![created("x")]))
+        .await
+        .expect("commits");
+
+    let committed = sqlite(&store)
+        .finish(head, generation, tally)
+        .await
+        .expect("finishes");
+    assert_eq!((committed.events, committed.first_sequence), (300, 3));
+    assert_eq!(subjects(&store, &issues).await.len(), 301);
+    assert_eq!(source(&store, "issues").await.items, Some(301));
+    assert_eq!(feed(&store, 100).await.len(), 303);
+}
+
+#[tokio::test]
+async fn large_poll_cut_off_before_its_end_leaves_nothing() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    store
+        .commit(place.poll(&issues, many(3)))
+        .await
+        .expect("commits");
+    begun(&place, &store, &issues, many(900)).await;
+    assert_eq!(count(&store, "events"), 903);
+    store.close().await;
+    let store = place.open().await;
+    assert_eq!(subjects(&store, &issues).await.len(), 3);
+    for (table, rows) in [
+        ("events", 3),
+        ("items", 3),
+        ("bodies", 3),
+        ("superseded", 0),
+    ] {
+        assert_eq!(count(&store, table), rows, "{table}");
+    }
+    let committed = store
+        .commit(place.poll(&issues, many(1)))
+        .await
+        .expect("commits");
+    assert_eq!(committed.first_sequence, 4);
+}
+
+#[tokio::test]
+async fn next_poll_of_the_source_removes_what_a_failed_one_left() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    begun(&place, &store, &issues, many(700)).await;
+    let small = place.poll(&issues, vec![created("a")]);
+    store.commit(small).await.expect("commits");
+    assert_eq!(subjects(&store, &issues).await, ["a"]);
+    begun(&place, &store, &issues, many(300)).await;
+    store
+        .commit(place.poll(&issues, many(600)))
+        .await
+        .expect("commits");
+    assert_eq!(subjects(&store, &issues).await.len(), 601);
+    assert_eq!(count(&store, "events"), 601);
+    assert_eq!(count(&store, "unfinished"), 0);
+}
+
+#[tokio::test]
+async fn sweep_leaves_one_row_for_each_item() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    store
+        .commit(place.poll(&issues, many(600)))
+        .await
+        .expect("commits");
+    store
+        .commit(place.poll(&issues, many(700)))
+        .await
+        .expect("commits");
+    // Closing does not wait for the sweep; the next start goes on with it.
+    store.close().await;
+    let store = place.open().await;
+    while count(&store, "sweeps") > 0 {
+        tokio::task::yield_now().await;
+    }
+    for (table, rows) in [("items", 700), ("bodies", 700), ("superseded", 0)] {
+        assert_eq!(count(&store, table), rows, "{table}");
+    }
+    assert_eq!(subjects(&store, &issues).await.len(), 700);
+}
+
+#[tokio::test]
+async fn damaged_text_is_noticed() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let long = format!("\"{}\"", "long ".repeat(1_000));
+    let changes = vec![created("a"), put(Kind::Created, "b", &long)];
+    let committed = store
+        .commit(place.poll(&issues, changes))
+        .await
+        .expect("commits");
+    let damage = |sql: &'static str| {
+        sqlite(&store).write(1, move |connection| Ok(connection.execute_batch(sql)?))
+    };
+    damage("UPDATE bodies SET content = x'7b7d' WHERE form = 0")
+        .await
+        .expect("writes");
+    damage("UPDATE events SET content = zeroblob(9) WHERE form > 0")
+        .await
+        .expect("writes");
+    let body = store.bodies(issues.snapshot, vec!["a".into()]).await;
+    assert!(matches!(body, Err(StoreError::Corrupt(_))), "{body:?}");
+    let event = store.event(committed.ids[1]).await;
+    assert!(matches!(event, Err(StoreError::Corrupt(_))), "{event:?}");
+    assert!(store.event(committed.ids[0]).await.is_ok());
+}
+
+#[tokio::test]
+async fn full_disk_acknowledges_nothing_and_passes() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    store
+        .commit(place.poll(&issues, vec![created("a")]))
+        .await
+        .expect("commits");
+    let limit = |pages: i64| {
+        sqlite(&store).write(1, move |connection| {
+            let count: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            let sql = format!("PRAGMA max_page_count = {}", count + pages);
+            connection.query_one(&sql, [], |_| Ok(()))?;
+            Ok(())
+        })
+    };
+    limit(2).await.expect("limits");
+    let noise: String = (0..200_000).map(|_| fastrand::alphanumeric()).collect();
+    let large = put(Kind::Created, "b", &noise);
+    let both = tokio::join!(
+        store.commit(place.poll(&issues, vec![large.clone()])),
+        store.commit(place.poll(&issues, many(2_000))),
+    );
+    assert!(matches!(both.0, Err(StoreError::Full)), "{both:?}");
+    assert!(matches!(both.1, Err(StoreError::Full)), "{both:?}");
+    assert_eq!(subjects(&store, &issues).await, ["a"]);
+    assert_eq!(feed(&store, 100).await.len(), 1);
+
+    limit(1_000_000).await.expect("limits");
+    let committed = store
+        .commit(place.poll(&issues, vec![large]))
+        .await
+        .expect("commits");
+    assert_eq!(committed.first_sequence, 2);
+    assert_eq!(subjects(&store, &issues).await, ["a", "b"]);
+    assert_eq!(count(&store, "unfinished"), 0);
+}

@@ -1,0 +1,268 @@
+//! Polls become visible whole, numbered without gaps.
+
+use super::*;
+
+#[tokio::test]
+async fn poll_becomes_items_bodies_and_events_in_their_order() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let poll = place.poll(&issues, vec![created("a"), created("b"), created("c")]);
+    let first = store.commit(poll).await.expect("commits");
+    assert_eq!(
+        (first.events, first.first_sequence, first.ids.len()),
+        (3, 1, 3)
+    );
+
+    let changes = vec![deleted("b"), put(Kind::Updated, "a", "7"), created("d")];
+    let second = store
+        .commit(place.poll(&issues, changes))
+        .await
+        .expect("commits");
+    assert_eq!((second.events, second.first_sequence), (3, 4));
+    assert_eq!(subjects(&store, &issues).await, ["a", "c", "d"]);
+    assert_eq!(source(&store, "issues").await.items, Some(3));
+    let known = store.known(issues.snapshot).await.expect("reads");
+    assert_eq!(known[0].digest, digest("7"));
+    let wanted = vec!["d".into(), "b".into(), "a".into()];
+    let bodies = store.bodies(issues.snapshot, wanted).await.expect("reads");
+    assert_eq!(
+        bodies,
+        [Some(r#"{"id":"d"}"#.into()), None, Some("7".into())]
+    );
+
+    let event = store
+        .event(second.ids[1])
+        .await
+        .expect("reads")
+        .expect("is there");
+    assert_eq!(
+        (event.kind, &*event.subject, event.sequence),
+        (Kind::Updated, "a", 5)
+    );
+    assert_eq!(
+        (&*event.source, &*event.content),
+        ("issues", r#""current":7"#)
+    );
+    let other_history = EventId::new(second.ids[1].key(), second.ids[1].salt() ^ 1);
+    assert!(store.event(other_history).await.expect("reads").is_none());
+}
+
+#[tokio::test]
+async fn sequences_have_no_gap_over_small_and_large_polls() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let mut expected = 1;
+    for count in [3, 700, 1, 1_500, 2] {
+        let committed = store
+            .commit(place.poll(&issues, many(count)))
+            .await
+            .expect("commits");
+        assert_eq!(committed.first_sequence, expected);
+        assert_eq!(committed.ids.len(), count.min(COMMITTED_IDS_MAX));
+        expected += committed.events;
+    }
+    let events = feed(&store, 300).await;
+    let sequences: Vec<u64> = events.iter().map(|event| event.sequence).collect();
+    assert_eq!(sequences, (1..expected).collect::<Vec<_>>());
+    assert!(events.is_sorted_by_key(|event| event.id.key()));
+    assert_eq!(source(&store, "issues").await.items, Some(1_500));
+}
+
+#[tokio::test]
+async fn polls_of_one_source_keep_their_order_however_they_overlap() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let mut polls = tokio::task::JoinSet::new();
+    for count in [600, 1, 900, 2, 300, 1, 1] {
+        let (store, poll) = (store.clone(), place.poll(&issues, many(count)));
+        polls.spawn(async move { store.commit(poll).await.expect("commits") });
+    }
+    polls.join_all().await;
+    let events = feed(&store, 1_000).await;
+    let sequences: Vec<u64> = events.iter().map(|event| event.sequence).collect();
+    assert_eq!(sequences, (1..=1_805).collect::<Vec<_>>());
+    assert!(events.is_sorted_by_key(|event| event.id.key()));
+}
+
+#[tokio::test]
+async fn large_poll_updates_and_deletes_what_was_there() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    store
+        .commit(place.poll(&issues, many(600)))
+        .await
+        .expect("commits");
+    let mut changes: Vec<ItemChange> = (0..300).map(|n| deleted(&format!("i{n:05}"))).collect();
+    changes.extend((300..600).map(|n| put(Kind::Updated, &format!("i{n:05}"), "9")));
+    changes.push(created("new"));
+    store
+        .commit(place.poll(&issues, changes))
+        .await
+        .expect("commits");
+    // Right before the sweep, and after whatever part of it.
+    for round in 0..5 {
+        let known = store.known(issues.snapshot).await.expect("reads");
+        assert_eq!(known.len(), 301);
+        assert_eq!(
+            (&*known[0].subject, known[0].digest),
+            ("i00300", digest("9"))
+        );
+        let wanted = vec!["i00000".into(), "i00599".into()];
+        let bodies = store.bodies(issues.snapshot, wanted).await.expect("reads");
+        assert_eq!(bodies, [None, Some("9".into())]);
+        let again = put(Kind::Updated, "new", &round.to_string());
+        store
+            .commit(place.poll(&issues, vec![again]))
+            .await
+            .expect("commits");
+    }
+    assert_eq!(source(&store, "issues").await.items, Some(301));
+}
+
+#[tokio::test]
+async fn one_failing_poll_takes_no_other_with_it() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let mut unknown = place.poll(&issues, vec![created("lost")]);
+    unknown.snapshot = SnapshotId(999);
+    let (first, failed, last) = tokio::join!(
+        store.commit(place.poll(&issues, vec![created("a")])),
+        store.commit(unknown),
+        store.commit(place.poll(&issues, vec![created("b")])),
+    );
+    assert!(failed.is_err());
+    assert_eq!(first.expect("commits").first_sequence, 1);
+    assert_eq!(last.expect("commits").first_sequence, 2);
+    assert_eq!(subjects(&store, &issues).await, ["a", "b"]);
+    assert_eq!(feed(&store, 10).await.len(), 2);
+}
+
+#[tokio::test]
+async fn silent_and_held_polls_ring_nobody() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let before = *store.position().borrow();
+    let mut silent = many(300);
+    silent.iter_mut().for_each(|change| change.event = None);
+    let committed = store
+        .commit(place.poll(&issues, silent))
+        .await
+        .expect("commits");
+    assert_eq!((committed.events, committed.ids.len()), (0, 0));
+    assert_eq!(subjects(&store, &issues).await.len(), 300);
+    let other = source(&store, "other").await;
+    let mut held = place.poll(&other, Vec::new());
+    held.settles_snapshot = false;
+    store.commit(held).await.expect("commits");
+    assert_eq!(source(&store, "other").await.items, None);
+    assert_eq!(*store.position().borrow(), before);
+    assert!(feed(&store, 10).await.is_empty());
+}
+
+#[tokio::test]
+async fn announcements_are_numbered_apart_and_come_with_their_poll() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let announcement = |kind| Announcement {
+        kind,
+        subject: "source/issues".into(),
+        content: r#""source":"issues""#.into(),
+    };
+    let mut poll = place.poll(&issues, vec![created("a")]);
+    poll.announcements.push(announcement(Kind::SourceRecovered));
+    let committed = store.commit(poll).await.expect("commits");
+    assert_eq!(committed.events, 1);
+    let mut settling = Settling::default();
+    settling
+        .announcements
+        .push(announcement(Kind::DeliveryDead));
+    store.settle(settling).await.expect("settles");
+    let events = feed(&store, 10).await;
+    let told: Vec<_> = events
+        .iter()
+        .map(|event| (event.event_type(), event.sequence))
+        .collect();
+    let expected = [
+        ("issues.created", 1),
+        ("doorbell.source.recovered", 1),
+        ("doorbell.delivery.dead", 2),
+    ];
+    assert_eq!(
+        told,
+        expected.map(|(kind, sequence)| (kind.to_owned(), sequence))
+    );
+}
+
+#[tokio::test]
+async fn position_moves_with_visible_commits_and_news_names_their_sources() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (a, b) = (source(&store, "a").await, source(&store, "b").await);
+    let mut position = store.position();
+    let start = *position.borrow_and_update();
+    store
+        .commit(place.poll(&a, Vec::new()))
+        .await
+        .expect("commits");
+    assert!(!position.has_changed().expect("open"));
+    store
+        .commit(place.poll(&a, vec![created("x")]))
+        .await
+        .expect("commits");
+    assert!(position.has_changed().expect("open"));
+    let (sources, middle) = store.news(start).await.expect("reads");
+    assert_eq!(sources, BTreeSet::from([a.id]));
+    assert_eq!(middle, *position.borrow());
+    store
+        .commit(place.poll(&b, many(400)))
+        .await
+        .expect("commits");
+    let (sources, end) = store.news(middle).await.expect("reads");
+    assert_eq!(sources, BTreeSet::from([b.id]));
+    assert_eq!(
+        store.news(end).await.expect("reads"),
+        (BTreeSet::new(), end)
+    );
+}
+
+#[tokio::test]
+async fn long_texts_come_back_as_they_were() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let repetitive = format!("\"{}\"", "ä".repeat(50_000));
+    let noise: String = (0..5_000).map(|_| fastrand::alphanumeric()).collect();
+    let changes = vec![
+        put(Kind::Created, "a", &repetitive),
+        put(Kind::Created, "b", &noise),
+    ];
+    store
+        .commit(place.poll(&issues, changes))
+        .await
+        .expect("commits");
+    let bodies = store
+        .bodies(issues.snapshot, vec!["a".into(), "b".into()])
+        .await;
+    let expected = [
+        Some(repetitive.as_str().into()),
+        Some(noise.as_str().into()),
+    ];
+    assert_eq!(bodies.expect("reads"), expected);
+    let scanned = scan(&store, &issues).await;
+    assert!(
+        scanned.iter().all(|event| event.event.is_none()),
+        "too large to come along"
+    );
+    let keys = scanned.iter().map(|event| event.key).collect();
+    let events = store.load(keys).await.expect("reads");
+    let content = &events[0].as_ref().expect("is there").content;
+    assert_eq!(**content, format!(r#""current":{repetitive}"#));
+    assert!(store.size_bytes().await.expect("reads") < 1_000_000);
+}

@@ -1,0 +1,247 @@
+//! Lanes, outcomes and parked deliveries.
+
+use super::*;
+
+/// A store with `count` events of one source and a lane before them.
+async fn ringing(place: &Place, count: usize) -> (Store, SourceState, LaneState, Vec<Scanned>) {
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let lane = lane(&store, "ops", &issues).await;
+    store
+        .commit(place.poll(&issues, many(count)))
+        .await
+        .expect("commits");
+    let events = scan(&store, &issues).await;
+    assert_eq!(events.len(), count);
+    (store, issues, lane, events)
+}
+
+fn blocked(event: &Scanned) -> Parked {
+    Parked {
+        event: event.key,
+        kind: event.kind,
+        subject: event.subject.clone(),
+        at: event.at,
+        attempts: 0,
+        due: None,
+    }
+}
+
+async fn list(store: &Store, source: &SourceState, state: DeliveryState) -> Vec<Delivery> {
+    let query = DeliveryQuery {
+        state,
+        endpoint: name("ops"),
+        hears: vec![(source.id, vec![Kind::Created])],
+        limit: 10,
+    };
+    store.deliveries(query).await.expect("reads")
+}
+
+#[tokio::test]
+async fn new_lane_begins_after_what_has_happened() {
+    let place = Place::new();
+    let (store, issues, old, events) = ringing(&place, 3).await;
+    assert_eq!(old.watermark, EventKey::START);
+    let new = lane(&store, "late", &issues).await;
+    assert_eq!(new.watermark, events[2].key);
+    assert!(new.ahead.is_empty());
+    let old = lane(&store, "ops", &issues).await;
+    assert_eq!(old.ahead, [(Kind::Created, 3)]);
+}
+
+#[tokio::test]
+async fn scan_goes_on_where_it_ended_and_brings_small_events_along() {
+    let place = Place::new();
+    let (store, issues, _, events) = ringing(&place, 5).await;
+    store
+        .commit(place.poll(&issues, vec![deleted("i00000")]))
+        .await
+        .expect("commits");
+    let head = store
+        .scan(issues.id, EventKey::START, 2)
+        .await
+        .expect("scans");
+    let rest = store.scan(issues.id, head[1].key, 10).await.expect("scans");
+    assert_eq!((head.len(), rest.len()), (2, 4));
+    assert_eq!(rest[0].key, events[2].key);
+    assert_eq!(rest[3].kind, Kind::Deleted);
+    let event = rest[0].event.as_ref().expect("came along");
+    assert_eq!((event.sequence, event.id.key()), (3, rest[0].key));
+    let loaded = store
+        .load(vec![rest[0].key, EventKey::new(99, 0)])
+        .await
+        .expect("reads");
+    assert_eq!(loaded[0].as_ref().map(Event::body), Some(event.body()));
+    assert!(loaded[1].is_none());
+}
+
+#[tokio::test]
+async fn where_a_lane_stands_outlives_the_process() {
+    let place = Place::new();
+    let (store, issues, lane_, events) = ringing(&place, 6).await;
+    let mut first = up_to(&lane_, &events[1]);
+    first.attempts = vec![
+        settled(&lane_, &events[0], 1, Then::Delivered),
+        settled(&lane_, &events[1], 1, Then::Retry(place.now())),
+        settled(&lane_, &events[3], 1, Then::Delivered),
+        settled(&lane_, &events[4], 1, Then::Dead),
+    ];
+    first.parked = vec![(lane_.id, blocked(&events[5]))];
+    store.settle(first).await.expect("settles");
+    store.close().await;
+    let store = place.open().await;
+    let after = lane(&store, "ops", &issues).await;
+    assert_eq!(after.id, lane_.id);
+    assert_eq!(after.watermark, events[1].key);
+    let passed = [events[3].key, events[4].key, events[5].key];
+    assert_eq!(after.settled, passed, "delivered, given up, parked");
+    assert_eq!(after.ahead, [(Kind::Created, 4)]);
+    assert_eq!(after.parked, 2);
+}
+
+#[tokio::test]
+async fn watermark_never_falls_and_divides_a_commit_exactly() {
+    let place = Place::new();
+    let (store, issues, lane_, events) = ringing(&place, 400).await;
+    store
+        .commit(place.poll(&issues, vec![deleted("i00000")]))
+        .await
+        .expect("commits");
+    store
+        .settle(up_to(&lane_, &events[149]))
+        .await
+        .expect("settles");
+    store
+        .settle(up_to(&lane_, &events[9]))
+        .await
+        .expect("settles");
+    let after = lane(&store, "ops", &issues).await;
+    assert_eq!(after.watermark, events[149].key);
+    assert_eq!(after.ahead, [(Kind::Created, 250), (Kind::Deleted, 1)]);
+}
+
+#[tokio::test]
+async fn parked_deliveries_come_back_by_due_time_and_by_subject() {
+    let place = Place::new();
+    let (store, _, lane_, events) = ringing(&place, 4).await;
+    let later = place.now().plus(DAY);
+    let mut first = settling(vec![
+        settled(&lane_, &events[0], 1, Then::Retry(later)),
+        settled(&lane_, &events[1], 1, Then::Retry(place.now())),
+    ]);
+    let mut behind = [blocked(&events[3]), blocked(&events[2])];
+    behind
+        .iter_mut()
+        .for_each(|parked| parked.subject = events[0].subject.clone());
+    first.parked = behind
+        .iter()
+        .map(|parked| (lane_.id, parked.clone()))
+        .collect();
+    store.settle(first).await.expect("settles");
+    let waiting = store.waiting(lane_.id, 10).await.expect("reads");
+    let due: Vec<_> = waiting
+        .iter()
+        .map(|parked| (parked.event, parked.due))
+        .collect();
+    assert_eq!(
+        due,
+        [
+            (events[1].key, Some(place.now())),
+            (events[0].key, Some(later))
+        ]
+    );
+    assert_eq!(waiting[0].attempts, 1);
+    assert_eq!(store.waiting(lane_.id, 1).await.expect("reads").len(), 1);
+
+    let subject = &events[0].subject;
+    let next = store
+        .next_blocked(lane_.id, subject.clone())
+        .await
+        .expect("reads");
+    assert_eq!(
+        next.as_ref(),
+        Some(&behind[1]),
+        "the earliest of the subject"
+    );
+    let done = vec![
+        settled(&lane_, &events[0], 2, Then::Delivered),
+        settled(&lane_, &events[2], 1, Then::Delivered),
+        settled(&lane_, &events[3], 1, Then::Dead),
+        settled(&lane_, &events[1], 2, Then::Delivered),
+    ];
+    store.settle(settling(done)).await.expect("settles");
+    let next = store
+        .next_blocked(lane_.id, subject.clone())
+        .await
+        .expect("reads");
+    assert_eq!(next, None);
+    assert!(store.waiting(lane_.id, 10).await.expect("reads").is_empty());
+}
+
+#[tokio::test]
+async fn settling_twice_is_settling_once() {
+    let place = Place::new();
+    let (store, issues, lane_, events) = ringing(&place, 3).await;
+    let mut all = up_to(&lane_, &events[2]);
+    all.attempts = vec![
+        settled(&lane_, &events[0], 1, Then::Delivered),
+        settled(&lane_, &events[1], 1, Then::Retry(place.now())),
+        settled(&lane_, &events[2], 1, Then::Dead),
+    ];
+    store.settle(all.clone()).await.expect("settles");
+    let once = format!("{:?}", lane(&store, "ops", &issues).await);
+    store.settle(all).await.expect("settles");
+    assert_eq!(format!("{:?}", lane(&store, "ops", &issues).await), once);
+    for event in &events {
+        let delivery = DeliveryId {
+            lane: lane_.id,
+            event: event.key,
+        };
+        assert_eq!(store.attempts(delivery).await.expect("reads").len(), 1);
+    }
+    assert_eq!(list(&store, &issues, DeliveryState::Dead).await.len(), 1);
+}
+
+#[tokio::test]
+async fn deliveries_are_listed_by_state_newest_first() {
+    let place = Place::new();
+    let (store, issues, lane_, events) = ringing(&place, 6).await;
+    store
+        .commit(place.poll(&issues, vec![deleted("i00000")]))
+        .await
+        .expect("commits");
+    let mut first = up_to(&lane_, &events[0]);
+    let due = place.now().plus(DAY);
+    first.attempts = vec![
+        settled(&lane_, &events[0], 1, Then::Retry(due)),
+        settled(&lane_, &events[1], 1, Then::Delivered),
+        settled(&lane_, &events[3], 1, Then::Dead),
+    ];
+    first.parked = vec![(lane_.id, blocked(&events[4]))];
+    store.settle(first).await.expect("settles");
+
+    let pending = list(&store, &issues, DeliveryState::Pending).await;
+    let keys: Vec<_> = pending.iter().map(|delivery| delivery.id.event).collect();
+    let expected = [5, 4, 2, 0].map(|index: usize| events[index].key);
+    assert_eq!(keys, expected, "the deletion is not heard");
+    assert_eq!((pending[3].due, pending[3].attempts), (Some(due), 1));
+    assert_eq!(pending[0].event_type, "issues.created");
+    let event = events[5].event.as_ref().expect("came along");
+    assert_eq!(pending[0].event, Some(event.id));
+
+    let delivered = list(&store, &issues, DeliveryState::Delivered).await;
+    assert_eq!(delivered.len(), 1);
+    assert_eq!(delivered[0].id.event, events[1].key);
+    assert_eq!(
+        delivered[0].settled_at,
+        Some(place.now().plus(Duration::from_millis(12)))
+    );
+    assert_eq!(delivered[0].subject, events[1].subject);
+
+    let dead = list(&store, &issues, DeliveryState::Dead).await;
+    assert_eq!((dead.len(), dead[0].id.event), (1, events[3].key));
+    let id: DeliveryId = dead[0].id.to_string().parse().expect("an id");
+    let attempts = store.attempts(id).await.expect("reads");
+    let attempt = settled(&lane_, &events[3], 1, Then::Dead).attempt;
+    assert_eq!(attempts, [attempt]);
+}
