@@ -245,7 +245,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn size_bytes(&self) -> Result<u64, StoreError> {
         let Backend::Sqlite(store) = &self.backend;
-        store.size_bytes()
+        store.size_bytes().await
     }
 
     /// Waits until everything handed in is on disk and closes the database; other clones get

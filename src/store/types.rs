@@ -334,9 +334,11 @@ impl FromStr for DeliveryId {
             .strip_prefix("dlv_")
             .and_then(|rest| rest.split_once('_'));
         let (lane, event) = parts.ok_or(NoDeliveryId)?;
-        let number = |digits: &str| match digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            true => i64::from_str_radix(digits, 16).map_err(|_| NoDeliveryId),
-            false => Err(NoDeliveryId),
+        let number = |digits: &str| {
+            // `from_str_radix` takes a sign, too.
+            let is_hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
+            let digits = Some(digits).filter(|_| is_hex).ok_or(NoDeliveryId)?;
+            i64::from_str_radix(digits, 16).map_err(|_| NoDeliveryId)
         };
         let event = EventKey::from_number(number(event)?);
         Ok(Self {
@@ -423,9 +425,11 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, NoCursor> {
         let parts = text.strip_prefix('c').and_then(|rest| rest.split_once('.'));
         let (position, ordinal) = parts.ok_or(NoCursor)?;
-        let number = |digits: &str| match digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            true => i64::from_str_radix(digits, 16).map_err(|_| NoCursor),
-            false => Err(NoCursor),
+        let number = |digits: &str| {
+            // `from_str_radix` takes a sign, too.
+            let is_hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
+            let digits = Some(digits).filter(|_| is_hex).ok_or(NoCursor)?;
+            i64::from_str_radix(digits, 16).map_err(|_| NoCursor)
         };
         Ok(Self {
             position: Position(number(position)?),

@@ -136,7 +136,7 @@ fn parked(
     let sql = match states {
         [DEAD, DEAD] => {
             "SELECT event, kind, subject, attempts, due, committed_at, settled_at FROM parked
-            WHERE lane = ?1 AND state = 2 ORDER BY event DESC LIMIT ?2"
+            INDEXED BY parked_dead WHERE lane = ?1 AND state = 2 ORDER BY event DESC LIMIT ?2"
         }
         _ => {
             "SELECT event, kind, subject, attempts, due, committed_at, settled_at FROM parked

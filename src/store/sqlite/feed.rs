@@ -160,9 +160,10 @@ impl Page {
         commit: &Visible,
         unpacker: &mut Unpacker,
     ) -> Result<bool, StoreError> {
-        let passed = match position == self.after.position {
-            true => self.after.ordinal,
-            false => -1,
+        let passed = if position == self.after.position {
+            self.after.ordinal
+        } else {
+            -1
         };
         let first = EventKey::new(commit.generation, 0).number();
         let last = EventKey::new(commit.generation, ORDINAL_MAX).number();

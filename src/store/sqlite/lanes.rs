@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::packed::Unpacker;
-use super::{At, Sqlite, commit, counted, impossible, stored};
+use super::{At, Sqlite, counted, impossible, numbering, stored};
 use crate::detect::Subject;
 use crate::event::{Event, EventId, EventKey, Kind, ORDINAL_MAX};
 use crate::name::Name;
@@ -80,6 +80,7 @@ impl Sqlite {
     ) -> Result<Vec<Parked>, StoreError> {
         self.read(move |connection| {
             let sql = "SELECT event, kind, subject, committed_at, attempts, due FROM parked
+                INDEXED BY parked_waiting
                 WHERE lane = ?1 AND state = 0 ORDER BY due, event LIMIT ?2";
             let mut query = connection.prepare_cached(sql)?;
             let mut rows = query.query([lane.0, stored(limit.min(WAITING_MAX))])?;
@@ -99,6 +100,7 @@ impl Sqlite {
     ) -> Result<Option<Parked>, StoreError> {
         self.read(move |connection| {
             let sql = "SELECT event, kind, subject, committed_at, attempts, NULL FROM parked
+                INDEXED BY parked_blocked
                 WHERE lane = ?1 AND subject = ?2 AND state = 1 ORDER BY event LIMIT 1";
             let mut query = connection.prepare_cached(sql)?;
             let mut rows = query.query(params![lane.0, subject])?;
@@ -159,8 +161,9 @@ fn state(connection: &Connection, id: LaneId) -> Result<LaneState, StoreError> {
             row.get(0).map(EventKey::from_number)
         })?
         .collect::<Result<Vec<_>, _>>()?;
-    let sql = "SELECT (SELECT count(*) FROM parked WHERE lane = ?1 AND state = 0)
-        + (SELECT count(*) FROM parked WHERE lane = ?1 AND state = 1)";
+    let sql = "SELECT
+        (SELECT count(*) FROM parked INDEXED BY parked_waiting WHERE lane = ?1 AND state = 0) +
+        (SELECT count(*) FROM parked INDEXED BY parked_blocked WHERE lane = ?1 AND state = 1)";
     let parked: i64 = connection
         .prepare_cached(sql)?
         .query_one([id.0], |row| row.get(0))?;
@@ -262,7 +265,7 @@ impl Visible {
             salt: row.get::<_, i64>(1)?.cast_unsigned(),
             first_sequence: row.get(2)?,
             at: row.get::<_, At>(3)?.0,
-            cause: commit::cause_of(row.get(4)?).ok_or_else(|| impossible("a cause"))?,
+            cause: numbering::cause_of(row.get(4)?).ok_or_else(|| impossible("a cause"))?,
             source: Arc::clone(source),
         })
     }
@@ -270,9 +273,10 @@ impl Visible {
     /// Reads `key, kind, subject, form, digest, content`, where the content may be left out.
     fn scanned(&self, row: &Row<'_>, unpacker: &mut Unpacker) -> Result<Scanned, StoreError> {
         let is_inline = row.get_ref(5)? != rusqlite::types::ValueRef::Null;
-        let event = match is_inline {
-            true => Some(self.event(row, unpacker)?),
-            false => None,
+        let event = if is_inline {
+            Some(self.event(row, unpacker)?)
+        } else {
+            None
         };
         Ok(Scanned {
             key: EventKey::from_number(row.get(0)?),

@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::sync::OwnedMutexGuard;
 
-use super::commit::{self, CHUNK_BYTES, Change, Head, Tally};
-use super::{Sqlite, stored};
+use super::commit::{self, CHUNK_BYTES, Change, Head};
+use super::numbering::{self, Tally};
+use super::{Sqlite, items, stored};
 use crate::event::{EventKey, ORDINAL_MAX};
 use crate::store::{CHUNK_CHANGES, Committed, ItemChange, SnapshotId, SourceId, StoreError};
 
@@ -71,7 +72,7 @@ impl Sqlite {
         snapshot: SnapshotId,
     ) -> Result<i64, StoreError> {
         self.write(1, move |connection| {
-            let generation = commit::next_generation(connection)?;
+            let generation = numbering::next_generation(connection)?;
             let sql = "INSERT INTO unfinished(generation, source, snapshot) VALUES (?1, ?2, ?3)";
             connection
                 .prepare_cached(sql)?
@@ -155,45 +156,10 @@ pub(super) fn add(
 ) -> Result<i64, StoreError> {
     let before = tally.grown;
     for change in chunk {
-        tally.grown += add_item(connection, place, change)?;
+        tally.grown += items::add(connection, place, change)?;
         tally.ring(connection, place.1, change)?;
     }
     Ok(tally.grown - before)
-}
-
-fn add_item(
-    connection: &Connection,
-    place: (SnapshotId, i64),
-    change: &Change,
-) -> Result<i64, StoreError> {
-    let (snapshot, generation) = place;
-    let sql = "SELECT digest IS NOT NULL FROM items
-        WHERE snapshot = ?1 AND subject = ?2 AND generation < ?3
-        ORDER BY generation DESC LIMIT 1";
-    let older: Option<bool> = connection
-        .prepare_cached(sql)?
-        .query_one(params![snapshot.0, change.subject, generation], |row| {
-            row.get(0)
-        })
-        .optional()?;
-    let was = older.unwrap_or(false);
-    if change.now.is_none() && !was {
-        return Ok(0);
-    }
-    let body = change.now.as_ref().and_then(|(_, body)| body.as_ref());
-    let body = match body {
-        Some(body) => Some(commit::put_body(connection, None, body)?),
-        None => None,
-    };
-    let digest = change.now.as_ref().map(|(digest, _)| *digest);
-    commit::insert_item(connection, place, &change.subject, (digest, body))?;
-    if older.is_some() {
-        let sql = "INSERT INTO superseded(generation, subject) VALUES (?1, ?2)";
-        connection
-            .prepare_cached(sql)?
-            .execute(params![generation, change.subject])?;
-    }
-    Ok(i64::from(change.now.is_some()) - i64::from(was))
 }
 
 /// What is left of an unfinished poll, and how far its items were looked through.
@@ -249,29 +215,12 @@ impl Leftover {
         let is_last = found.len() < CLEAN_ROWS;
         for (subject, generation, body) in found {
             if generation == self.generation {
-                delete_item(connection, self.snapshot, &subject, (generation, body))?;
+                items::delete(connection, self.snapshot, &subject, (generation, body))?;
             }
             self.after = (subject, generation);
         }
         Ok(is_last)
     }
-}
-
-/// Deletes one row of an item, and its body.
-pub(super) fn delete_item(
-    connection: &Connection,
-    snapshot: i64,
-    subject: &str,
-    (generation, body): (i64, Option<i64>),
-) -> Result<(), StoreError> {
-    if let Some(body) = body {
-        commit::delete_body(connection, body)?;
-    }
-    let sql = "DELETE FROM items WHERE snapshot = ?1 AND subject = ?2 AND generation = ?3";
-    connection
-        .prepare_cached(sql)?
-        .execute(params![snapshot, subject, generation])?;
-    Ok(())
 }
 
 /// Who commits a large poll: one at a time for each source.

@@ -7,9 +7,11 @@ mod commit;
 mod deliveries;
 mod fault;
 mod feed;
+mod items;
 mod lanes;
 mod large;
 mod lock;
+mod numbering;
 mod packed;
 mod readers;
 mod retain;
@@ -71,10 +73,11 @@ impl Sqlite {
         self.position.clone()
     }
 
-    pub(in crate::store) fn size_bytes(&self) -> Result<u64, StoreError> {
-        self.files
-            .size_bytes()
-            .map_err(|error| StoreError::Database(error.to_string()))
+    pub(in crate::store) async fn size_bytes(&self) -> Result<u64, StoreError> {
+        let files = self.files.clone();
+        let size = tokio::task::spawn_blocking(move || files.size_bytes()).await;
+        let size = size.map_err(|_| StoreError::Closed)?;
+        size.map_err(|error| StoreError::Database(error.to_string()))
     }
 
     pub(in crate::store) async fn close(&self) {

@@ -42,10 +42,11 @@ impl Packer {
 
     pub(super) fn pack(&mut self, text: Box<str>) -> Packed {
         let digest = self.context.digest(text.as_bytes());
-        let shorter = match text.len() > PLAIN_BYTES_MAX {
+        let shorter = if text.len() > PLAIN_BYTES_MAX {
             // Without memory for it, a text is kept as it is.
-            true => self.compress(text.as_bytes()).ok(),
-            false => None,
+            self.compress(text.as_bytes()).ok()
+        } else {
+            None
         };
         let shorter = shorter.filter(|bytes| bytes.len() < text.len());
         let (form, bytes) = match shorter {

@@ -313,10 +313,7 @@ fn old_attempts(
     let lanes = keys(connection, sql, &[after.0])?;
     let mut found = Vec::new();
     for (lane, watermark) in lanes {
-        let from = match lane == after.0 {
-            true => after.1,
-            false => 0,
-        };
+        let from = if lane == after.0 { after.1 } else { 0 };
         let room = stored(ROWS - found.len());
         let sql = "SELECT DISTINCT lane, event FROM attempts
             WHERE lane = ?1 AND event > ?2 AND event < ?3 AND at < ?4

@@ -3,9 +3,9 @@
 
 use rusqlite::{Connection, params};
 
-use super::Sqlite;
-use super::commit::{announce, pack_rungs};
+use super::{Sqlite, numbering};
 use crate::store::{LaneId, Parked, Settled, Settling, StoreError, Then};
+use crate::time::Timestamp;
 
 /// Stored numbers of `parked.state`.
 pub(super) const WAITING: i64 = 0;
@@ -20,7 +20,7 @@ pub(super) const GIVEN_UP: i64 = 2;
 impl Sqlite {
     pub(in crate::store) async fn settle(&self, settling: Settling) -> Result<(), StoreError> {
         let rows = settling.attempts.len() + settling.parked.len() + settling.watermarks.len();
-        let rungs = pack_rungs(settling.announcements);
+        let rungs = numbering::pack(settling.announcements);
         let now = self.clock.now();
         self.write(1 + rows, move |connection| {
             for settled in &settling.attempts {
@@ -39,7 +39,7 @@ impl Sqlite {
             for (lane, watermark) in &settling.watermarks {
                 raise.execute([lane.0, watermark.number()])?;
             }
-            announce(connection, now, &rungs)
+            numbering::announce(connection, now, &rungs)
         })
         .await
     }
@@ -121,7 +121,7 @@ fn park(
         parked.subject,
         parked.at.as_millis(),
         parked.attempts,
-        parked.due.map(|due| due.as_millis()),
+        parked.due.map(Timestamp::as_millis),
         settled_at
     ])?;
     Ok(())

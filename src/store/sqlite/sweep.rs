@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::large;
+use super::items;
 use crate::store::StoreError;
 
 /// Items that one step sweeps: some 10 ms of the writer.
@@ -50,7 +50,7 @@ fn sweep(
         })?
         .collect::<Result<_, _>>()?;
     for row in superfluous {
-        large::delete_item(connection, snapshot, subject, row)?;
+        items::delete(connection, snapshot, subject, row)?;
     }
     let sql = "DELETE FROM superseded WHERE generation = ?1 AND subject = ?2";
     connection

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::commit::{Head, Tally, pack};
+use super::commit::{Head, pack};
+use super::numbering::Tally;
 use super::*;
 use crate::event::Kind;
 use crate::store::tests::{Place, created, feed, many, put, source, subjects};

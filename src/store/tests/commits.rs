@@ -129,7 +129,8 @@ async fn one_failing_poll_takes_no_other_with_it() {
     let store = place.open().await;
     let issues = source(&store, "issues").await;
     let mut unknown = place.poll(&issues, vec![created("lost")]);
-    unknown.snapshot = SnapshotId(999);
+    // Fails only after its item is written.
+    unknown.source = SourceId(999);
     let (first, failed, last) = tokio::join!(
         store.commit(place.poll(&issues, vec![created("a")])),
         store.commit(unknown),
@@ -149,7 +150,9 @@ async fn silent_and_held_polls_ring_nobody() {
     let issues = source(&store, "issues").await;
     let before = *store.position().borrow();
     let mut silent = many(300);
-    silent.iter_mut().for_each(|change| change.event = None);
+    for change in &mut silent {
+        change.event = None;
+    }
     let committed = store
         .commit(place.poll(&issues, silent))
         .await

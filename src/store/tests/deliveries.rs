@@ -130,9 +130,9 @@ async fn parked_deliveries_come_back_by_due_time_and_by_subject() {
         settled(&lane_, &events[1], 1, Then::Retry(place.now())),
     ]);
     let mut behind = [blocked(&events[3]), blocked(&events[2])];
-    behind
-        .iter_mut()
-        .for_each(|parked| parked.subject = events[0].subject.clone());
+    for parked in &mut behind {
+        parked.subject = events[0].subject.clone();
+    }
     first.parked = behind
         .iter()
         .map(|parked| (lane_.id, parked.clone()))
