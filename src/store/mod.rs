@@ -231,6 +231,7 @@ impl Store {
     /// Deletes what is older than its retention, a bounded chunk at a time. An event with a pending
     /// delivery stays, unless the delivery's lane was not asked for since the store was opened:
     /// then its endpoint or source has left the configuration, and the delivery waits for `retain`.
+    /// So nobody may call this before every endpoint has asked for its lanes.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -146,8 +146,8 @@ fn next_chunk(
     (chunk, bytes)
 }
 
-/// Adds the items of a chunk beside what is visible, and its events, the first as number
-/// `ordinal`; by how much the number of items will have grown.
+/// Adds the items of a chunk beside what is visible, and its events after those that `tally`
+/// counts; by how much the number of items will have grown.
 pub(super) fn add(
     connection: &Connection,
     place: (SnapshotId, i64),

@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use rusqlite::Connection;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::lock::Lock;
@@ -100,8 +101,10 @@ impl Writer {
         loop {
             let first = match self.jobs.try_recv() {
                 Ok(job) => Some(job),
-                Err(_) if sweep_due => None,
-                Err(_) => match self.jobs.blocking_recv() {
+                // The sweep does not hold up closing; the next start goes on with it.
+                Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) if sweep_due => None,
+                Err(TryRecvError::Empty) => match self.jobs.blocking_recv() {
                     Some(job) => Some(job),
                     None => break,
                 },
