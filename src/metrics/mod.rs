@@ -7,6 +7,9 @@
 mod poll;
 mod upstream;
 mod store;
+mod proxy;
+
+pub use proxy::{InFlight, ProxyMetrics, RouteMetrics};
 
 use prometheus::core::Collector;
 use prometheus::{Encoder as _, Registry, TextEncoder};

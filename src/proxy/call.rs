@@ -1,0 +1,184 @@
+//! One request that a route takes: whether it is admitted, and what it looks like to the upstream.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::HeaderValue;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
+use pingora::Result;
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use super::forward::{self, Entry, Trust};
+use super::problem::{Problem, RATE_LIMIT, RATE_LIMIT_POLICY};
+use super::table::{Route, Slot, Table};
+use super::target;
+use crate::metrics::InFlight;
+use crate::upstream::{Credential, Permit};
+
+/// A request that a route takes.
+pub(super) struct Call {
+    /// The route.
+    pub(super) route: Arc<Route>,
+    /// The generation that it is served under to its end.
+    table: Arc<Table>,
+    peer: IpAddr,
+    entry: Entry,
+    /// Names the request in the logs of all that it passes.
+    pub(super) request_id: HeaderValue,
+    /// Value of `RateLimit` for the answer.
+    standing: Option<HeaderValue>,
+    /// Bytes of its body seen so far.
+    pub(super) body_bytes: u64,
+    /// When the upstream was asked for a connection, until it answered.
+    pub(super) asked: Option<Instant>,
+    /// Leave to ask the upstream, once it was given.
+    pub(super) permit: Option<Permit>,
+    _in_flight: InFlight,
+    slot: Option<Slot>,
+}
+
+impl Call {
+    /// A request from `peer` that `route` of `table` takes.
+    pub(super) fn new(
+        route: Arc<Route>,
+        table: Arc<Table>,
+        peer: IpAddr,
+        request_id: HeaderValue,
+    ) -> Self {
+        Self {
+            _in_flight: route.metrics.begin(),
+            entry: Entry::Refused,
+            standing: None,
+            body_bytes: 0,
+            asked: None,
+            permit: None,
+            slot: None,
+            request_id,
+            route,
+            table,
+            peer,
+        }
+    }
+
+    /// The refusals of a route, cheapest first. Keys come before limits, so that strangers do not
+    /// spend what the callers of a route share.
+    pub(super) fn admit(&mut self, request: &RequestHeader) -> std::result::Result<(), Problem> {
+        self.entry = forward::entry(&self.route.config.auth, &request.headers);
+        if self.entry == Entry::Refused {
+            return Err(Problem::unauthorized());
+        }
+        let length = request.headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > self.route.config.body_bytes_max) {
+            return Err(Problem::too_large());
+        }
+        self.ask_limits(request)?;
+        let slot = self.route.enter().ok_or_else(Problem::busy)?;
+        self.slot = Some(slot);
+        Ok(())
+    }
+
+    fn ask_limits(&mut self, request: &RequestHeader) -> std::result::Result<(), Problem> {
+        let proxy = self.table.config.proxy.as_ref();
+        let client = forward::client(self.peer, &request.headers, proxy);
+        let verdict = self.route.limits.ask(client, &request.headers);
+        if let Some(refusal) = &verdict.refusal {
+            self.route.metrics.rate_limited(refusal.index);
+        }
+        if self.route.config.shadow {
+            return Ok(());
+        }
+        self.standing = verdict.standing;
+        match verdict.refusal {
+            None => Ok(()),
+            Some(refusal) => {
+                let labels = self.route.limits.labels();
+                let label = labels.get(refusal.index).copied().unwrap_or_default();
+                Err(Problem::limited(label, refusal.wait))
+            }
+        }
+    }
+
+    /// Adds what the limits have to say to an answer. The upstream may have limits of its own, and
+    /// both are lists, so ours stand beside them.
+    pub(super) fn tell_limits(&self, header: &mut ResponseHeader) -> Result<()> {
+        let (Some(standing), Some(policy)) = (&self.standing, self.route.limits.policy()) else {
+            return Ok(());
+        };
+        header.append_header(RATE_LIMIT_POLICY, policy)?;
+        header.append_header(RATE_LIMIT, standing)?;
+        Ok(())
+    }
+
+    /// Makes the caller's request ours.
+    pub(super) fn rewrite(
+        &self,
+        request: &RequestHeader,
+        upstream: &mut RequestHeader,
+    ) -> Result<()> {
+        let parts = target::split(request.raw_path()).unwrap_or(target::Parts {
+            authority: None,
+            path: b"/",
+            query: None,
+        });
+        let route = &*self.route;
+        let auth = route.upstream.config().auth.as_ref();
+        let own = forward::brings_credential(&request.headers, parts.query, auth, self.entry);
+        if self.entry == Entry::Key {
+            upstream.remove_header(&AUTHORIZATION);
+        }
+        let credential = route.upstream.credential().filter(|_| !own);
+        let mut parameter = None;
+        match credential {
+            Some(Credential::Header(name, value)) => upstream.insert_header(name.clone(), value)?,
+            Some(Credential::Query(name, value)) => parameter = Some((&**name, value.expose())),
+            None => {}
+        }
+        if !own {
+            for name in route.upstream.headers().keys() {
+                if !upstream.headers.contains_key(name) {
+                    for value in route.upstream.headers().get_all(name) {
+                        upstream.append_header(name.clone(), value)?;
+                    }
+                }
+            }
+        }
+        let strip = match route.config.strip_prefix {
+            true => &*route.config.path,
+            false => "",
+        };
+        let base = &*route.base;
+        let rewritten = target::rewrite(&parts, target::Rewrite { base, strip }, parameter);
+        upstream.set_raw_path(&rewritten)?;
+        upstream.insert_header(HOST, route.authority.clone())?;
+        self.introduce(request, upstream)
+    }
+
+    /// Says who called.
+    fn introduce(&self, request: &RequestHeader, upstream: &mut RequestHeader) -> Result<()> {
+        let trust = forward::trust(self.peer, self.table.config.proxy.as_ref());
+        let forwarded_for = forward::forwarded_for(self.peer, &request.headers, trust);
+        if trust == Trust::Peer {
+            let invented = |name: &&http::HeaderName| {
+                name.as_str().starts_with(forward::FORWARDED_PREFIX)
+                    || forward::FORWARDED_ALIASES.contains(name)
+            };
+            let invented: Vec<_> = request.headers.keys().filter(invented).cloned().collect();
+            for name in &invented {
+                upstream.remove_header(name);
+            }
+        }
+        upstream.insert_header(forward::FORWARDED_FOR, forwarded_for)?;
+        if !upstream.headers.contains_key(forward::FORWARDED_PROTO) {
+            upstream.insert_header(forward::FORWARDED_PROTO, "http")?;
+        }
+        let host = request.headers.get(HOST);
+        if let Some(host) = host.filter(|_| !upstream.headers.contains_key(forward::FORWARDED_HOST))
+        {
+            upstream.insert_header(forward::FORWARDED_HOST, host)?;
+        }
+        upstream.insert_header(forward::REQUEST_ID, self.request_id.clone())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,351 @@
+//! The hooks that pingora calls in the life of a request, in their order.
+//!
+//! Decides nothing by itself: it asks the table, the limits and the rules of [`forward`], and
+//! writes their answers down. The cheap refusals come first, and all of them before the upstream
+//! hears anything.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{Method, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::prelude::HttpPeer;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use super::call::Call;
+use super::problem::Problem;
+use super::table::{Found, Tables, Upgrade};
+use super::{Parts, forward, target};
+use crate::clock::Clock;
+use crate::metrics::RouteMetrics;
+use crate::shutdown::Shutdown;
+use crate::upstream::By;
+
+/// The proxy's side of pingora.
+pub(super) struct Edge {
+    tables: Arc<Tables>,
+    no_route: RouteMetrics,
+    clock: Clock,
+    shutdown: Shutdown,
+}
+
+/// One request.
+pub(super) struct Ctx {
+    began: Instant,
+    /// What was refused or failed here, for the answer.
+    problem: Option<Problem>,
+    call: Option<Call>,
+}
+
+impl Edge {
+    pub(super) fn new(parts: &Parts, tables: Arc<Tables>) -> Self {
+        Self {
+            no_route: parts.metrics.no_route(),
+            clock: parts.clock.clone(),
+            shutdown: parts.shutdown.clone(),
+            tables,
+        }
+    }
+
+    /// Whether the request may go to an upstream, and which.
+    fn admit(
+        &self,
+        request: &RequestHeader,
+        peer: IpAddr,
+        ctx: &mut Ctx,
+    ) -> std::result::Result<(), Problem> {
+        let table = self.tables.current();
+        let Some(parts) = target::split(request.raw_path()) else {
+            return Err(Problem::no_route());
+        };
+        let host = forward::host(&request.headers);
+        let (route, wrong_method) = match table.find(&request.method, parts.path, &host) {
+            Found::Route(route) => (route.clone(), None),
+            Found::WrongMethod(route, allow) => (route.clone(), Some(allow)),
+            Found::Nowhere => return Err(Problem::no_route()),
+        };
+        let random = [fastrand::u64(..), fastrand::u64(..)];
+        let request_id = forward::request_id(&request.headers, self.clock.now(), random);
+        let call = ctx.call.insert(Call::new(route, table, peer, request_id));
+        if let Some(allow) = wrong_method {
+            return Err(Problem::method(&allow));
+        }
+        call.admit(request)
+    }
+
+    /// Writes `problem` as the answer.
+    async fn answer(&self, session: &mut Session, ctx: &Ctx, problem: &Problem) -> Result<()> {
+        let body = problem.body();
+        let mut header = ResponseHeader::build(problem.status, Some(8))?;
+        header.insert_header(CONTENT_TYPE, "application/problem+json")?;
+        header.insert_header(CONTENT_LENGTH, body.len())?;
+        for (name, value) in &problem.headers {
+            header.append_header(name.clone(), value.clone())?;
+        }
+        if let Some(call) = &ctx.call {
+            call.tell_limits(&mut header)?;
+        }
+        self.close_if_draining(session);
+        session
+            .write_response_header(Box::new(header), false)
+            .await?;
+        session
+            .write_response_body(Some(Bytes::from(body)), true)
+            .await
+    }
+
+    /// From the start of a drain on each answer is the last of its connection.
+    fn close_if_draining(&self, session: &mut Session) {
+        if self.shutdown.is_draining() {
+            session.set_keepalive(None);
+        }
+    }
+}
+
+/// The address of the other end. A socket whose peer is unknown is gone already.
+fn peer_address(session: &Session) -> IpAddr {
+    let address = session.client_addr().and_then(|address| address.as_inet());
+    address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), std::net::SocketAddr::ip)
+}
+
+/// What an error is answered with; `None` when there is nobody left to answer.
+fn problem_of(error: &Error) -> Option<Problem> {
+    use ErrorType as Type;
+    let (status, detail) = match (error.etype(), error.esource()) {
+        (Type::HTTPStatus(status), _) => {
+            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
+            (status, "the request was refused")
+        }
+        (
+            Type::ConnectTimedout
+            | Type::TLSHandshakeTimedout
+            | Type::ReadTimedout
+            | Type::WriteTimedout,
+            ErrorSource::Upstream,
+        ) => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "the upstream took longer than it may",
+        ),
+        (_, ErrorSource::Upstream) => (StatusCode::BAD_GATEWAY, "the upstream did not answer"),
+        (
+            Type::WriteError | Type::ReadError | Type::ConnectionClosed | Type::WriteTimedout,
+            ErrorSource::Downstream,
+        ) => return None,
+        (Type::ReadTimedout, ErrorSource::Downstream) => (
+            StatusCode::REQUEST_TIMEOUT,
+            "the request body took too long",
+        ),
+        (_, ErrorSource::Downstream) => (StatusCode::BAD_REQUEST, "the request is malformed"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "doorbell failed"),
+    };
+    Some(Problem::new(status, Cow::Borrowed(detail)))
+}
+
+#[async_trait]
+impl ProxyHttp for Edge {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx {
+            began: Instant::now(),
+            problem: None,
+            call: None,
+        }
+    }
+
+    /// No module of pingora is wanted; its default one compresses.
+    fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        let peer = peer_address(session);
+        match self.admit(session.req_header(), peer, ctx) {
+            Ok(()) => Ok(false),
+            Err(problem) => {
+                self.answer(session, ctx, &problem).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        let (Some(call), Some(body)) = (&mut ctx.call, body) else {
+            return Ok(());
+        };
+        call.body_bytes = call.body_bytes.saturating_add(body.len() as u64);
+        if call.body_bytes > call.route.config.body_bytes_max {
+            ctx.problem = Some(Problem::too_large());
+            let status = StatusCode::PAYLOAD_TOO_LARGE.as_u16();
+            return Err(Error::new_down(ErrorType::HTTPStatus(status)));
+        }
+        Ok(())
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        let call = ctx
+            .call
+            .as_mut()
+            .ok_or_else(|| Error::new_in(ErrorType::InternalError))?;
+        // Each attempt is a request that the upstream may see.
+        call.permit = Some(call.route.upstream.permit(By::Caller).await);
+        call.asked = Some(Instant::now());
+        let Some(address) = call.route.upstream.address() else {
+            ctx.problem = Some(Problem::unresolved());
+            let status = StatusCode::BAD_GATEWAY.as_u16();
+            return Err(Error::new_up(ErrorType::HTTPStatus(status)));
+        };
+        let upgrade = match session.is_upgrade_req() {
+            true => Upgrade::Wanted,
+            false => Upgrade::No,
+        };
+        Ok(call.route.peer_at(address, upgrade))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        match &ctx.call {
+            Some(call) => call.rewrite(session.req_header(), upstream),
+            None => Err(Error::new_in(ErrorType::InternalError)),
+        }
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        answer: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        let switching = answer.status == StatusCode::SWITCHING_PROTOCOLS;
+        if let Some(call) = &mut ctx.call {
+            let final_answer = switching || !answer.status.is_informational();
+            if let Some(asked) = call.asked.take_if(|_| final_answer) {
+                call.route.metrics.upstream_answered(asked.elapsed());
+            }
+            if !answer.status.is_informational() {
+                call.tell_limits(answer)?;
+            }
+        }
+        if !switching {
+            for name in forward::hop_by_hop(&answer.headers) {
+                answer.remove_header(&name);
+            }
+        }
+        self.close_if_draining(session);
+        Ok(())
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Ctx) {
+        let status = session.response_written().map(|written| written.status);
+        let status = status.filter(|status| *status == 101 || !status.is_informational());
+        let code = status.map(|status| status.as_u16());
+        let took = ctx.began.elapsed();
+        let request = session.req_header();
+        let route = ctx.call.as_ref().map(|call| &call.route);
+        let series = route.map_or(&self.no_route, |route| &route.metrics);
+        series.answered(request.method.as_str(), code, took);
+        tracing::debug!(
+            route = route.map(|route| route.config.name.as_str()),
+            request_id = ctx
+                .call
+                .as_ref()
+                .and_then(|call| call.request_id.to_str().ok()),
+            method = request.method.as_str(),
+            status = code,
+            took_ms = took.as_secs_f64() * 1e3,
+            "proxied"
+        );
+    }
+
+    /// Nothing reached the upstream: another attempt is safe for any method.
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        _ctx: &mut Ctx,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        error.set_retry(true);
+        error
+    }
+
+    /// A kept connection that the upstream closed as it was used again looks like no answer. The
+    /// request was most likely not read, yet that is not known: only safe methods, which do no harm
+    /// twice (RFC 9110 section 9.2.2), are sent again.
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        _ctx: &mut Ctx,
+        reused: bool,
+    ) -> Box<Error> {
+        let safe = [Method::GET, Method::HEAD, Method::OPTIONS];
+        let method = &session.req_header().method;
+        if safe.contains(method) && !session.as_ref().retry_buffer_truncated() {
+            error.retry.decide_reuse(reused);
+        } else {
+            error.set_retry(false);
+        }
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Ctx,
+    ) -> FailToProxy {
+        let problem = ctx.problem.take().or_else(|| problem_of(error));
+        let route = ctx
+            .call
+            .as_ref()
+            .map(|call| call.route.config.name.as_str());
+        if *error.esource() == ErrorSource::Upstream {
+            let kind = error.etype().as_str();
+            tracing::warn!(route, kind, %error, "the upstream failed a call");
+        }
+        // The connection is closed after this, and the answer says so.
+        session.set_keepalive(None);
+        let begun = session
+            .response_written()
+            .is_some_and(|written| !written.status.is_informational() || written.status == 101);
+        if let Some(problem) = problem.as_ref().filter(|_| !begun) {
+            // A caller who left hears nothing.
+            let _ = self.answer(session, ctx, problem).await;
+        }
+        FailToProxy {
+            error_code: problem.map_or(0, |problem| problem.status.as_u16()),
+            can_reuse_downstream: false,
+        }
+    }
+
+    /// Logged where it is handled, above; what callers do wrong is not logged but counted.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Ctx,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}

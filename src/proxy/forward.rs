@@ -1,0 +1,402 @@
+//! What changes in a request on its way to the upstream: who the caller is said to be, and whose
+//! credential it carries.
+//!
+//! Pure: it looks at headers and says what they mean; the hooks write it down.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{AUTHORIZATION, COOKIE, HeaderName};
+use http::{HeaderMap, HeaderValue};
+
+use super::target;
+use crate::config::{Auth, Proxy, RouteAuth};
+use crate::time::Timestamp;
+
+/// Addresses that a request passed, as proxies tell them.
+pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The scheme that the caller used.
+pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The `Host` that the caller sent.
+pub(super) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Names a request in the logs of all that it passes.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What all headers of the kind begin with; an untrusted caller sets none of them.
+pub(super) const FORWARDED_PREFIX: &str = "x-forwarded-";
+/// The same by other names.
+pub(super) const FORWARDED_ALIASES: [HeaderName; 2] = [
+    http::header::FORWARDED,
+    HeaderName::from_static("x-real-ip"),
+];
+
+/// Longest request id of a caller that is kept.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Whose word on the caller is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// The other end is a proxy of ours: it tells who called it.
+    Believed,
+    /// The other end is the caller.
+    Peer,
+}
+
+/// Whether `peer` is one of the trusted proxies.
+pub(super) fn trust(peer: IpAddr, proxy: Option<&Proxy>) -> Trust {
+    if proxy.is_some_and(|proxy| proxy.trusts(peer.to_canonical())) {
+        Trust::Believed
+    } else {
+        Trust::Peer
+    }
+}
+
+/// The caller's address: the first from the right that is no trusted proxy.
+///
+/// What stands left of it is the caller's own invention. An entry that is no address ends the walk
+/// at the last proxy that is known.
+pub(super) fn client(peer: IpAddr, headers: &HeaderMap, proxy: Option<&Proxy>) -> IpAddr {
+    let mut client = peer.to_canonical();
+    let lines = headers.get_all(FORWARDED_FOR).iter().rev();
+    let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+    for entry in entries {
+        if trust(client, proxy) == Trust::Peer {
+            break;
+        }
+        let Some(address) = address(entry) else { break };
+        client = address;
+    }
+    client
+}
+
+/// An address with or without port and brackets.
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry).ok()?.trim();
+    let plain = || text.parse::<IpAddr>().ok();
+    let with_port = || Some(text.parse::<SocketAddr>().ok()?.ip());
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let address = plain().or_else(with_port).or_else(bracketed)?;
+    Some(address.to_canonical())
+}
+
+/// The value of `X-Forwarded-For` to send: `peer`, behind what a trusted one said.
+pub(super) fn forwarded_for(peer: IpAddr, headers: &HeaderMap, trust: Trust) -> HeaderValue {
+    let mut chain = Vec::new();
+    if trust == Trust::Believed {
+        for line in headers.get_all(FORWARDED_FOR) {
+            chain.extend_from_slice(line.as_bytes());
+            chain.extend_from_slice(b", ");
+        }
+    }
+    chain.extend_from_slice(peer.to_canonical().to_string().as_bytes());
+    HeaderValue::try_from(chain).expect("header values and an address join to a header value")
+}
+
+/// The caller's request id if it is sane, else a new one: a UUID of version 7 (RFC 9562 section
+/// 5.7), so that ids sort by time.
+pub(super) fn request_id(headers: &HeaderMap, now: Timestamp, random: [u64; 2]) -> HeaderValue {
+    let mut given = headers.get_all(&REQUEST_ID).iter();
+    if let (Some(only), None) = (given.next(), given.next()) {
+        let sane = (1..=REQUEST_ID_BYTES_MAX).contains(&only.len());
+        if sane && only.as_bytes().iter().all(u8::is_ascii_graphic) {
+            return only.clone();
+        }
+    }
+    let millis = now.as_millis().cast_unsigned() & 0xffff_ffff_ffff;
+    let text = format!(
+        "{:08x}-{:04x}-7{:03x}-{:04x}-{:012x}",
+        millis >> 16,
+        millis & 0xffff,
+        random[0] & 0xfff,
+        0x8000 | (random[0] >> 12 & 0x3fff),
+        random[1] & 0xffff_ffff_ffff,
+    );
+    HeaderValue::try_from(text).expect("hexadecimal digits are a header value")
+}
+
+/// What the caller's `Authorization` is to the route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// Nothing: the route is open, and the field is the caller's own.
+    Open,
+    /// A key of the route, which ends here.
+    Key,
+    /// Not a key of the route.
+    Refused,
+}
+
+/// Whether the caller may use a route with `auth` (RFC 6750 section 2.1). All keys are compared,
+/// so that time tells nothing.
+pub(super) fn entry(auth: &RouteAuth, headers: &HeaderMap) -> Entry {
+    let RouteAuth::Keys(keys) = auth else {
+        return Entry::Open;
+    };
+    let mut given = headers.get_all(AUTHORIZATION).iter();
+    let (Some(only), None) = (given.next(), given.next()) else {
+        return Entry::Refused;
+    };
+    let Some((scheme, token)) = only.as_bytes().split_at_checked(7) else {
+        return Entry::Refused;
+    };
+    if !scheme.eq_ignore_ascii_case(b"Bearer ") {
+        return Entry::Refused;
+    }
+    let token = token.trim_ascii();
+    let known = keys
+        .iter()
+        .fold(false, |known, key| known | key.equals(token));
+    if known { Entry::Key } else { Entry::Refused }
+}
+
+/// Whether the caller brought a credential for the upstream, whose own is `auth`.
+pub(super) fn brings_credential(
+    headers: &HeaderMap,
+    query: Option<&[u8]>,
+    auth: Option<&Auth>,
+    entry: Entry,
+) -> bool {
+    let authorization = entry != Entry::Key && headers.contains_key(AUTHORIZATION);
+    if authorization || headers.contains_key(COOKIE) {
+        return true;
+    }
+    match auth {
+        // `Authorization` under this name was looked at above.
+        Some(Auth::Header { name, .. }) => *name != AUTHORIZATION && headers.contains_key(name),
+        Some(Auth::Query { name, .. }) => {
+            query.is_some_and(|query| target::has_parameter(query, name))
+        }
+        Some(Auth::Bearer(_) | Auth::Basic { .. }) | None => false,
+    }
+}
+
+/// The host of a `Host` field, lower-case and without port.
+pub(super) fn host(headers: &HeaderMap) -> String {
+    let Some(field) = headers.get(http::header::HOST) else {
+        return String::new();
+    };
+    let field = field.to_str().unwrap_or_default();
+    let host = match field.rfind(']') {
+        Some(bracket) => &field[..=bracket],
+        None => field.split(':').next().unwrap_or_default(),
+    };
+    host.to_ascii_lowercase()
+}
+
+/// Removes fields that are for one hop only from an answer (RFC 9110 section 7.6.1). Framing stays:
+/// pingora writes it anew.
+pub(super) fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
+    let nominated = headers
+        .get_all(http::header::CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| !FRAMING.contains(name));
+    HOP_BY_HOP
+        .into_iter()
+        .chain(nominated)
+        .filter(|name| headers.contains_key(name))
+        .collect()
+}
+
+const FRAMING: [HeaderName; 2] = [
+    http::header::CONTENT_LENGTH,
+    http::header::TRANSFER_ENCODING,
+];
+
+const HOP_BY_HOP: [HeaderName; 6] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    http::header::PROXY_AUTHENTICATE,
+    http::header::TE,
+    http::header::TRAILER,
+    http::header::UPGRADE,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| {
+                let name = HeaderName::from_static(name);
+                (name, HeaderValue::from_static(value))
+            })
+            .fold(HeaderMap::new(), |mut map, (name, value)| {
+                map.append(name, value);
+                map
+            })
+    }
+
+    fn proxy() -> Proxy {
+        Proxy {
+            listen: Vec::new(),
+            trusted_proxies: vec!["10.0.0.0/8".parse().expect("a network")],
+            connections_max: 1,
+            drain_delay: std::time::Duration::ZERO,
+            grace: std::time::Duration::ZERO,
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn the_caller_is_the_first_untrusted_address_from_the_right() {
+        let proxy = proxy();
+        for (peer, chain, want) in [
+            ("192.0.2.1", "1.1.1.1", "192.0.2.1"),
+            ("10.0.0.1", "1.1.1.1", "1.1.1.1"),
+            ("10.0.0.1", "6.6.6.6, 1.1.1.1, 10.0.0.2", "1.1.1.1"),
+            ("10.0.0.1", "1.1.1.1, nonsense, 10.0.0.2", "10.0.0.2"),
+            ("10.0.0.1", "[2001:db8::1]:99", "2001:db8::1"),
+            ("10.0.0.1", "1.1.1.1:99", "1.1.1.1"),
+            ("::ffff:10.0.0.1", "1.1.1.1", "1.1.1.1"),
+            ("10.0.0.1", "10.0.0.3", "10.0.0.3"),
+        ] {
+            let found = client(
+                ip(peer),
+                &headers(&[("x-forwarded-for", chain)]),
+                Some(&proxy),
+            );
+            assert_eq!(found, ip(want), "{peer} {chain}");
+        }
+    }
+
+    #[test]
+    fn several_lines_of_the_chain_are_one_list() {
+        let two = headers(&[
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-for", "1.1.1.1, 10.0.0.2"),
+        ]);
+        assert_eq!(client(ip("10.0.0.1"), &two, Some(&proxy())), ip("1.1.1.1"));
+        let sent = forwarded_for(ip("10.0.0.1"), &two, Trust::Believed);
+        assert_eq!(sent, "6.6.6.6, 1.1.1.1, 10.0.0.2, 10.0.0.1");
+        assert_eq!(forwarded_for(ip("10.0.0.1"), &two, Trust::Peer), "10.0.0.1");
+    }
+
+    #[test]
+    fn sane_request_ids_are_kept_and_others_replaced() {
+        let now = Timestamp::from_millis(0x0123_4567_89ab);
+        let id = |fields: &[(&'static str, &'static str)]| {
+            request_id(&headers(fields), now, [u64::MAX, 1])
+        };
+        assert_eq!(id(&[("x-request-id", "abc-1")]), "abc-1");
+        let new = "01234567-89ab-7fff-bfff-000000000001";
+        assert_eq!(id(&[]), new);
+        assert_eq!(id(&[("x-request-id", "a b")]), new);
+        assert_eq!(id(&[("x-request-id", "")]), new);
+        assert_eq!(id(&[("x-request-id", "a"), ("x-request-id", "b")]), new);
+    }
+
+    #[test]
+    fn only_one_key_of_the_route_opens_it() {
+        let keys = ["one", "two"]
+            .map(|key| Secret::new(key.to_owned()))
+            .to_vec();
+        let auth = RouteAuth::Keys(keys);
+        for (fields, want) in [
+            (vec![("authorization", "Bearer one")], Entry::Key),
+            (vec![("authorization", "bearer two")], Entry::Key),
+            (vec![("authorization", "Bearer three")], Entry::Refused),
+            (vec![("authorization", "Basic one")], Entry::Refused),
+            (vec![("authorization", "Bearer")], Entry::Refused),
+            (vec![], Entry::Refused),
+            (
+                vec![
+                    ("authorization", "Bearer one"),
+                    ("authorization", "Bearer one"),
+                ],
+                Entry::Refused,
+            ),
+        ] {
+            assert_eq!(entry(&auth, &headers(&fields)), want, "{fields:?}");
+        }
+        assert_eq!(entry(&RouteAuth::Open, &headers(&[])), Entry::Open);
+    }
+
+    #[test]
+    fn a_callers_credential_is_seen_wherever_the_upstream_looks() {
+        let secret = || Secret::new("s".to_owned());
+        let header = Auth::Header {
+            name: HeaderName::from_static("x-key"),
+            value: secret(),
+        };
+        let query = Auth::Query {
+            name: "key".to_owned(),
+            value: secret(),
+        };
+        let bearer = Auth::Bearer(secret());
+        for (fields, asked, auth, entry, want) in [
+            (vec![], None, Some(&bearer), Entry::Open, false),
+            (
+                vec![("authorization", "x")],
+                None,
+                Some(&bearer),
+                Entry::Open,
+                true,
+            ),
+            (
+                vec![("authorization", "x")],
+                None,
+                Some(&bearer),
+                Entry::Key,
+                false,
+            ),
+            (vec![("cookie", "x")], None, Some(&bearer), Entry::Key, true),
+            (
+                vec![("authorization", "x")],
+                None,
+                Some(&header),
+                Entry::Open,
+                true,
+            ),
+            (vec![("x-key", "x")], None, Some(&header), Entry::Open, true),
+            (
+                vec![("x-key", "x")],
+                None,
+                Some(&bearer),
+                Entry::Open,
+                false,
+            ),
+            (
+                vec![],
+                Some(&b"a=1&key=x"[..]),
+                Some(&query),
+                Entry::Open,
+                true,
+            ),
+            (vec![], Some(&b"a=1"[..]), Some(&query), Entry::Open, false),
+            (vec![], Some(&b"key=x"[..]), None, Entry::Open, false),
+        ] {
+            let brings = brings_credential(&headers(&fields), asked, auth, entry);
+            assert_eq!(brings, want, "{fields:?} {asked:?} {auth:?} {entry:?}");
+        }
+    }
+
+    #[test]
+    fn hosts_lose_their_port_and_case() {
+        for (field, want) in [
+            ("A.Example:80", "a.example"),
+            ("[::1]:80", "[::1]"),
+            ("a", "a"),
+        ] {
+            assert_eq!(host(&headers(&[("host", field)])), want);
+        }
+    }
+
+    #[test]
+    fn hop_by_hop_fields_of_an_answer_are_named_but_not_its_framing() {
+        let fields = headers(&[
+            ("connection", "close, X-Internal, content-length"),
+            ("x-internal", "1"),
+            ("content-length", "1"),
+            ("keep-alive", "timeout=5"),
+            ("x-kept", "1"),
+        ]);
+        let names = hop_by_hop(&fields);
+        assert_eq!(names, ["keep-alive", "x-internal"]);
+    }
+}

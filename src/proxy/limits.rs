@@ -1,0 +1,425 @@
+//! What callers of a route may ask of us: GCRA per address, per header value, per route.
+//!
+//! Decides who passes and what the answer says about it. All limits of a route must let a request
+//! pass. They are asked from the narrowest to the widest (address, header, route), whatever their
+//! order in the file, and the first refusal ends it: what it refuses has used up the narrower
+//! limits only, so that one greedy caller cannot spend what all share.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::state::keyed::ShrinkableKeyedStateStore;
+use governor::{Quota, RateLimiter};
+use http::{HeaderMap, HeaderValue};
+use parking_lot::Mutex;
+
+use crate::config::{Limit, LimitBy};
+
+/// Most callers that one limit tells apart. Beyond it new ones share one count until old ones are
+/// forgotten: 100,000 of them are about 5 MB.
+const KEYS_MAX: usize = 100_000;
+
+/// Locks of a limit's keys, so that callers seldom wait for one another. A power of two.
+const SHARDS: usize = 16;
+
+/// What a limit counts apart, in 16 bytes: an address, or the digest of a header's value, so that
+/// neither long values nor callers' secrets are kept.
+type Key = [u8; 16];
+
+/// One limit at work. Lives as long as the file keeps it unchanged, across reloads.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    limit: Limit,
+    label: String,
+    governor: RateLimiter<Key, Store, DefaultClock, StateInformationMiddleware>,
+    interval: Duration,
+}
+
+/// The limits of one route, narrowest first.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    each: Vec<Arc<Limiter>>,
+    policy: Option<HeaderValue>,
+}
+
+/// What the limits say to one request.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    /// Value of `RateLimit`, where there is anything to say.
+    pub(super) standing: Option<HeaderValue>,
+    /// The limit that refused, if one did.
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// Which limit refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// Its place in [`Limits::labels`].
+    pub(super) index: usize,
+    /// How long until it would let the request pass.
+    pub(super) wait: Duration,
+}
+
+impl Limits {
+    /// The limits of `configured`; those that `before` already had keep their counts.
+    pub(super) fn new(configured: &[Limit], before: Option<&Self>) -> Self {
+        let mut known = before.map_or_else(Vec::new, |before| before.each.clone());
+        let mut each: Vec<_> = configured
+            .iter()
+            .map(|limit| {
+                let same = known.iter().position(|known| known.limit == *limit);
+                same.map_or_else(
+                    || Arc::new(Limiter::new(limit.clone(), KEYS_MAX)),
+                    |at| known.swap_remove(at),
+                )
+            })
+            .collect();
+        each.sort_by_key(|limiter| match limiter.limit.by {
+            LimitBy::Ip => 0,
+            LimitBy::Header(_) => 1,
+            LimitBy::Route => 2,
+        });
+        let policies: Vec<_> = each.iter().map(|limiter| limiter.policy()).collect();
+        let policy = HeaderValue::try_from(policies.join(", ")).ok();
+        Self {
+            policy: policy.filter(|policy| !policy.is_empty()),
+            each,
+        }
+    }
+
+    /// Label of each limit, in the order they are asked.
+    pub(super) fn labels(&self) -> Vec<&str> {
+        self.each.iter().map(|limiter| &*limiter.label).collect()
+    }
+
+    /// Value of `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-11 section 3).
+    pub(super) fn policy(&self) -> Option<&HeaderValue> {
+        self.policy.as_ref()
+    }
+
+    /// Counts one request from `client` with `headers`.
+    pub(super) fn ask(&self, client: IpAddr, headers: &HeaderMap) -> Verdict {
+        let mut standing = String::new();
+        for (index, limiter) in self.each.iter().enumerate() {
+            let outcome = limiter.ask(client, headers);
+            if !standing.is_empty() {
+                standing.push_str(", ");
+            }
+            standing.push_str(&limiter.standing(&outcome));
+            if let Outcome::Refused(wait) = outcome {
+                return Verdict {
+                    standing: HeaderValue::try_from(standing).ok(),
+                    refusal: Some(Refusal { index, wait }),
+                };
+            }
+        }
+        let standing = Some(standing).filter(|standing| !standing.is_empty());
+        Verdict {
+            standing: standing.and_then(|standing| HeaderValue::try_from(standing).ok()),
+            refusal: None,
+        }
+    }
+
+    /// Forgets callers whose counts are as good as new.
+    pub(super) fn forget_idle(&self) {
+        for limiter in &self.each {
+            limiter.governor.retain_recent();
+            limiter.governor.shrink_to_fit();
+        }
+    }
+}
+
+enum Outcome {
+    /// So many more would pass at once.
+    Passed(u32),
+    /// The next passes after this.
+    Refused(Duration),
+}
+
+impl Limiter {
+    fn new(limit: Limit, keys_max: usize) -> Self {
+        let interval = (limit.per / limit.requests.get()).max(Duration::from_nanos(1));
+        // GCRA multiplies interval and burst in 64-bit nanoseconds; 146 years are burst enough.
+        let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        let burst_max = u32::try_from(u64::MAX / 4 / nanos).unwrap_or(u32::MAX);
+        let burst = limit.burst.min(burst_max.try_into().unwrap_or(limit.burst));
+        let quota = Quota::with_period(interval)
+            .expect("an interval of at least 1 ns is not zero")
+            .allow_burst(burst);
+        let store = Store::new(keys_max);
+        Self {
+            label: limit.by.label(),
+            governor: RateLimiter::new(quota, store, DefaultClock::default()),
+            interval,
+            limit,
+        }
+    }
+
+    fn ask(&self, client: IpAddr, headers: &HeaderMap) -> Outcome {
+        let key = match &self.limit.by {
+            LimitBy::Ip => address_key(client),
+            LimitBy::Header(name) => headers.get(name).map_or(Key::default(), value_key),
+            LimitBy::Route => Key::default(),
+        };
+        match self.governor.check_key(&key) {
+            Ok(state) => Outcome::Passed(state.remaining_burst_capacity()),
+            Err(until) => Outcome::Refused(until.wait_time_from(self.governor.clock().now())),
+        }
+    }
+
+    /// One member of `RateLimit-Policy`. The window is in whole seconds there, so a quota per less
+    /// than a second is told per second.
+    fn policy(&self) -> String {
+        let window = ceil_seconds(self.limit.per);
+        let quota = if self.limit.per.subsec_nanos() == 0 {
+            u128::from(self.limit.requests.get())
+        } else {
+            Duration::from_secs(window).as_nanos() / self.interval.as_nanos()
+        };
+        format!("\"{}\";q={quota};w={window}", self.label)
+    }
+
+    /// One member of `RateLimit`: what is left, and the seconds until all of it is there again, or
+    /// until the next request passes.
+    fn standing(&self, outcome: &Outcome) -> String {
+        let (left, until) = match outcome {
+            Outcome::Passed(left) => {
+                let used = self.limit.burst.get().saturating_sub(*left);
+                (*left, self.interval.saturating_mul(used))
+            }
+            Outcome::Refused(wait) => (0, *wait),
+        };
+        format!("\"{}\";r={left};t={}", self.label, ceil_seconds(until))
+    }
+}
+
+/// `duration` in whole seconds, rounded up, at least one, as `Retry-After` wants it.
+pub(super) fn ceil_seconds(duration: Duration) -> u64 {
+    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
+}
+
+/// An IPv4 address, however it is written, or the /64 of an IPv6 one, which is what one subscriber
+/// gets.
+fn address_key(client: IpAddr) -> Key {
+    match client.to_canonical() {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).octets()
+        }
+    }
+}
+
+fn value_key(value: &HeaderValue) -> Key {
+    let mut key = Key::default();
+    key.copy_from_slice(&blake3::hash(value.as_bytes()).as_bytes()[..16]);
+    key
+}
+
+/// Arrival times by key, never more than it was made for.
+#[derive(Debug)]
+struct Store {
+    shards: [Mutex<HashMap<Key, Nanos>>; SHARDS],
+    /// What the keys that found no room share.
+    overflow: Mutex<Option<Nanos>>,
+    shard_keys_max: usize,
+    /// Seeded at random, so that nobody can aim at one shard.
+    hasher: RandomState,
+}
+
+impl Store {
+    fn new(keys_max: usize) -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            overflow: Mutex::default(),
+            shard_keys_max: keys_max.div_ceil(SHARDS),
+            hasher: RandomState::new(),
+        }
+    }
+
+    fn shard(&self, key: &Key) -> &Mutex<HashMap<Key, Nanos>> {
+        let hash = self.hasher.hash_one(key);
+        let low = usize::try_from(hash % SHARDS as u64).expect("less than SHARDS fits");
+        &self.shards[low]
+    }
+}
+
+impl StateStore for Store {
+    type Key = Key;
+
+    fn measure_and_replace<T, F, E>(&self, key: &Key, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut shard = self.shard(key).lock();
+        let known = shard.get(key).copied();
+        if known.is_none() && shard.len() >= self.shard_keys_max {
+            drop(shard);
+            let mut shared = self.overflow.lock();
+            let (outcome, next) = decide(*shared)?;
+            *shared = Some(next);
+            return Ok(outcome);
+        }
+        let (outcome, next) = decide(known)?;
+        shard.insert(*key, next);
+        Ok(outcome)
+    }
+}
+
+impl ShrinkableKeyedStateStore<Key> for Store {
+    fn retain_recent(&self, drop_below: Nanos) {
+        for shard in &self.shards {
+            shard.lock().retain(|_, arrival| *arrival > drop_below);
+        }
+    }
+
+    fn shrink_to_fit(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            // A map that only breathes keeps its room.
+            if shard.capacity() > 4 * shard.len().max(64) {
+                shard.shrink_to_fit();
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(by: LimitBy, requests: u32, per: Duration, burst: u32) -> Limit {
+        Limit {
+            by,
+            requests: requests.try_into().expect("not zero"),
+            per,
+            burst: burst.try_into().expect("not zero"),
+        }
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_burst_passes_exactly_and_is_told() {
+        let limits = Limits::new(&[limit(LimitBy::Ip, 2, HOUR, 2)], None);
+        let policy = limits.policy().expect("a policy");
+        assert_eq!(policy, "\"ip\";q=2;w=3600");
+        let first = limits.ask(ip("10.0.0.1"), &HeaderMap::new());
+        assert_eq!(first.refusal, None);
+        assert_eq!(first.standing.expect("told"), "\"ip\";r=1;t=1800");
+        let second = limits.ask(ip("::ffff:10.0.0.1"), &HeaderMap::new());
+        assert_eq!(second.refusal, None);
+        let third = limits.ask(ip("10.0.0.1"), &HeaderMap::new());
+        let refusal = third.refusal.expect("refused");
+        assert_eq!(refusal.index, 0);
+        assert!(refusal.wait <= HOUR / 2 && refusal.wait > HOUR / 2 - Duration::from_secs(10));
+        let other = limits.ask(ip("10.0.0.2"), &HeaderMap::new());
+        assert_eq!(other.refusal, None);
+    }
+
+    #[test]
+    fn neighbours_in_one_64_count_together() {
+        let limits = Limits::new(&[limit(LimitBy::Ip, 1, HOUR, 1)], None);
+        let asked = |text| limits.ask(ip(text), &HeaderMap::new()).refusal.is_none();
+        assert!(asked("2001:db8::1"));
+        assert!(!asked("2001:db8::2"));
+        assert!(asked("2001:db8:0:1::1"));
+    }
+
+    #[test]
+    fn what_a_narrow_limit_refuses_does_not_spend_the_wide_one() {
+        let wide_first = [
+            limit(LimitBy::Route, 2, HOUR, 2),
+            limit(LimitBy::Ip, 1, HOUR, 1),
+        ];
+        let limits = Limits::new(&wide_first, None);
+        assert_eq!(limits.labels(), ["ip", "route"]);
+        let asked = |text| limits.ask(ip(text), &HeaderMap::new()).refusal;
+        assert_eq!(asked("10.0.0.1"), None);
+        for _ in 0..9 {
+            assert_eq!(asked("10.0.0.1").map(|refusal| refusal.index), Some(0));
+        }
+        assert_eq!(asked("10.0.0.2"), None);
+        assert_eq!(asked("10.0.0.3").map(|refusal| refusal.index), Some(1));
+    }
+
+    #[test]
+    fn requests_without_the_header_share_one_count() {
+        let name = http::HeaderName::from_static("x-api-key");
+        let limits = Limits::new(&[limit(LimitBy::Header(name.clone()), 1, HOUR, 1)], None);
+        let asked = |key: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.extend(key.map(|key| (name.clone(), HeaderValue::from_static(key))));
+            limits.ask(ip("10.0.0.1"), &headers).refusal.is_none()
+        };
+        assert!(asked(None) && !asked(None));
+        assert!(asked(Some("a")) && !asked(Some("a")) && asked(Some("b")));
+    }
+
+    #[test]
+    fn a_full_store_lets_new_callers_share_one_count() {
+        let limiter = Limiter::new(limit(LimitBy::Ip, 1, HOUR, 1), SHARDS);
+        let passed = (0..1000u32)
+            .map(|n| IpAddr::from(n.to_be_bytes()))
+            .filter(|client| {
+                let outcome = limiter.ask(*client, &HeaderMap::new());
+                matches!(outcome, Outcome::Passed(_))
+            })
+            .count();
+        assert_eq!(passed, SHARDS + 1, "one of each shard, and one of the rest");
+        assert_eq!(limiter.governor.len(), SHARDS);
+    }
+
+    #[test]
+    fn idle_callers_are_forgotten_and_busy_ones_are_not() {
+        let brief = limit(LimitBy::Ip, 1, Duration::from_nanos(1), 1);
+        let limits = Limits::new(&[brief, limit(LimitBy::Ip, 1, HOUR, 1)], None);
+        let _ = limits.ask(ip("10.0.0.1"), &HeaderMap::new());
+        limits.forget_idle();
+        let kept: Vec<_> = limits.each.iter().map(|each| each.governor.len()).collect();
+        assert_eq!(kept, [0, 1]);
+    }
+
+    #[test]
+    fn an_unchanged_limit_keeps_its_count_and_a_changed_one_starts_anew() {
+        let one = limit(LimitBy::Ip, 1, HOUR, 1);
+        let before = Limits::new(std::slice::from_ref(&one), None);
+        let asked = |limits: &Limits| limits.ask(ip("10.0.0.1"), &HeaderMap::new()).refusal;
+        assert!(asked(&before).is_none());
+        let same = Limits::new(&[limit(LimitBy::Route, 9, HOUR, 9), one], Some(&before));
+        assert!(asked(&same).is_some());
+        let changed = Limits::new(&[limit(LimitBy::Ip, 2, HOUR, 2)], Some(&before));
+        assert!(asked(&changed).is_none());
+    }
+
+    #[test]
+    fn extreme_limits_do_not_overflow() {
+        let year = Duration::from_secs(365 * 24 * 3600);
+        for (requests, per, burst) in [
+            (1, year, u32::MAX),
+            (u32::MAX, Duration::from_nanos(1), u32::MAX),
+        ] {
+            let limits = Limits::new(&[limit(LimitBy::Route, requests, per, burst)], None);
+            let verdict = limits.ask(ip("10.0.0.1"), &HeaderMap::new());
+            assert_eq!(verdict.refusal, None);
+        }
+    }
+}
