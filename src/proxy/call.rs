@@ -144,9 +144,10 @@ impl Call {
                 }
             }
         }
-        let strip = match route.config.strip_prefix {
-            true => &*route.config.path,
-            false => "",
+        let strip = if route.config.strip_prefix {
+            &*route.config.path
+        } else {
+            ""
         };
         let base = &*route.base;
         let rewritten = target::rewrite(&parts, target::Rewrite { base, strip }, parameter);

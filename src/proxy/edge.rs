@@ -21,7 +21,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use super::call::Call;
 use super::problem::Problem;
 use super::table::{Found, Tables, Upgrade};
-use super::{Parts, forward, target};
+use super::{forward, target};
 use crate::clock::Clock;
 use crate::metrics::RouteMetrics;
 use crate::shutdown::Shutdown;
@@ -29,10 +29,14 @@ use crate::upstream::By;
 
 /// The proxy's side of pingora.
 pub(super) struct Edge {
-    tables: Arc<Tables>,
-    no_route: RouteMetrics,
-    clock: Clock,
-    shutdown: Shutdown,
+    /// The routes in force.
+    pub(super) tables: Arc<Tables>,
+    /// The series of requests that no route takes.
+    pub(super) no_route: RouteMetrics,
+    /// For the ids of requests.
+    pub(super) clock: Clock,
+    /// Tells when answers are the last of their connections.
+    pub(super) shutdown: Shutdown,
 }
 
 /// One request.
@@ -44,15 +48,6 @@ pub(super) struct Ctx {
 }
 
 impl Edge {
-    pub(super) fn new(parts: &Parts, tables: Arc<Tables>) -> Self {
-        Self {
-            no_route: parts.metrics.no_route(),
-            clock: parts.clock.clone(),
-            shutdown: parts.shutdown.clone(),
-            tables,
-        }
-    }
-
     /// Whether the request may go to an upstream, and which.
     fn admit(
         &self,
@@ -205,9 +200,10 @@ impl ProxyHttp for Edge {
             let status = StatusCode::BAD_GATEWAY.as_u16();
             return Err(Error::new_up(ErrorType::HTTPStatus(status)));
         };
-        let upgrade = match session.is_upgrade_req() {
-            true => Upgrade::Wanted,
-            false => Upgrade::No,
+        let upgrade = if session.is_upgrade_req() {
+            Upgrade::Wanted
+        } else {
+            Upgrade::No
         };
         Ok(call.route.peer_at(address, upgrade))
     }

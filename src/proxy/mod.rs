@@ -65,10 +65,10 @@ const FORGET_EVERY: Duration = Duration::from_secs(10);
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
 /// Longest silence in a request body.
-const BODY_SILENCE: Duration = Duration::from_secs(60);
+const BODY_SILENCE: Duration = Duration::from_mins(1);
 
 /// Longest time that a caller may take for one piece of an answer.
-const ANSWER_SILENCE: Duration = Duration::from_secs(60);
+const ANSWER_SILENCE: Duration = Duration::from_mins(1);
 
 /// Longest time that the rest of a body is read after its answer, to use the connection again.
 const BODY_REST: Duration = Duration::from_secs(5);
@@ -129,22 +129,29 @@ impl Proxy {
             addresses.push(listener.local_addr()?);
             ready.push(TcpListener::from_std(listener)?);
         }
-        let shutdown = parts.shutdown.clone();
+        let shutdown = parts.shutdown;
         let tasks = TaskTracker::new();
         let config = parts.live.load_full();
         let connections_max = config
             .proxy
             .as_ref()
             .map_or(CONNECTIONS_MAX, |proxy| proxy.connections_max);
-        let tables = Arc::new(Tables::new(&parts));
-        let edge = Edge::new(&parts, tables.clone());
+        let no_route = parts.metrics.no_route();
+        let tables = Arc::new(Tables::new(parts.live, parts.upstreams, parts.metrics));
+        let edge = Edge {
+            tables: tables.clone(),
+            no_route: no_route.clone(),
+            clock: parts.clock,
+            shutdown: shutdown.clone(),
+        };
         let (_, never) = watch::channel(false);
+        let places = connections_max.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             pingora: Arc::new(pingora_proxy(edge)),
-            no_route: parts.metrics.no_route(),
+            no_route,
             shutdown: shutdown.clone(),
             never,
-            connections: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
+            connections: Arc::new(Semaphore::new(places)),
             tasks: tasks.clone(),
         });
         for listener in ready {

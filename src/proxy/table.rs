@@ -14,7 +14,6 @@ use parking_lot::Mutex;
 use pingora::upstreams::peer::HttpPeer;
 use url::Host;
 
-use super::Parts;
 use super::limits::Limits;
 use crate::config::{self, Config};
 use crate::metrics::{ProxyMetrics, RouteMetrics};
@@ -25,7 +24,7 @@ use crate::upstream::{Upstream, Upstreams};
 const POOL_IDLE: Duration = Duration::from_secs(50);
 
 /// The longest silence on an upgraded connection. `timeout` is for exchanges that have an end.
-const UPGRADED_IDLE: Duration = Duration::from_secs(300);
+const UPGRADED_IDLE: Duration = Duration::from_mins(5);
 
 /// The routes of one configuration.
 #[derive(Debug)]
@@ -90,13 +89,12 @@ pub(super) enum Found<'a> {
 
 impl Tables {
     /// Begins with the configuration in force.
-    pub(super) fn new(parts: &Parts) -> Self {
-        let (upstreams, metrics) = (&parts.upstreams, &parts.metrics);
-        let table = Table::new(parts.live.load_full(), upstreams, metrics, None);
+    pub(super) fn new(live: config::Live, upstreams: Upstreams, metrics: ProxyMetrics) -> Self {
+        let table = Table::new(live.load_full(), &upstreams, &metrics, None);
         Self {
-            live: parts.live.clone(),
-            upstreams: upstreams.clone(),
-            metrics: metrics.clone(),
+            live,
+            upstreams,
+            metrics,
             table: ArcSwap::from_pointee(table),
             building: Mutex::new(()),
         }

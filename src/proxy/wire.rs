@@ -33,7 +33,7 @@ use crate::shutdown::{self, Phase};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest time that a connection may wait for its next request; the usual keep-alive of servers.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long a connection without a request is still listened to once nobody is accepted any more:
 /// a request that crossed with our decision is answered. One that was never used has more time,
@@ -54,6 +54,9 @@ const WRITE_BYTES: usize = 8 * 1024;
 /// Most bytes of following requests that are read while one is served, to notice that the caller
 /// left.
 const AHEAD_BYTES_MAX: usize = 4096;
+
+/// Why the read half is there.
+const IN_USE: &str = "only dropping a wire takes its read half";
 
 /// What came of waiting for a head.
 #[derive(Debug)]
@@ -170,7 +173,7 @@ impl Wire {
                 () = sleep_until(deadline) => return false,
             }
             self.ahead.reserve(READ_BYTES);
-            let read = self.read.as_ref().expect("a wire in use has its read half");
+            let read = self.read.as_ref().expect(IN_USE);
             match read.try_read_buf(&mut self.ahead) {
                 Ok(count) => return count > 0,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -182,7 +185,7 @@ impl Wire {
     }
 
     fn half(&self) -> &OwnedReadHalf {
-        self.read.as_ref().expect("a wire in use has its read half")
+        self.read.as_ref().expect(IN_USE)
     }
 
     /// Reads until `ahead` begins with a whole head, and tells where that ends. An error without a
@@ -206,7 +209,7 @@ impl Wire {
             }
             scanned = self.ahead.len();
             self.ahead.reserve(READ_BYTES);
-            let read = self.read.as_mut().expect("a wire in use has its read half");
+            let read = self.read.as_mut().expect(IN_USE);
             match read.read_buf(&mut self.ahead).await {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => return Err(None),
@@ -226,7 +229,7 @@ impl Wire {
 
     /// Looks whether the caller left while its request is served; what comes instead is kept.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let read = self.read.as_mut().expect("a wire in use has its read half");
+        let read = self.read.as_mut().expect(IN_USE);
         while self.ahead.len() < AHEAD_BYTES_MAX {
             let mut bytes = [0; 512];
             let mut buffer = ReadBuf::new(&mut bytes);
@@ -263,18 +266,18 @@ impl AsyncRead for Wire {
             Body::Open => usize::MAX,
         };
         let most = most.min(buffer.remaining());
-        let received = if !wire.ahead.is_empty() {
-            let count = most.min(wire.ahead.len());
-            buffer.put_slice(&wire.ahead[..count]);
-            wire.ahead.advance(count);
-            count
-        } else {
-            let read = wire.read.as_mut().expect("a wire in use has its read half");
+        let received = if wire.ahead.is_empty() {
+            let read = wire.read.as_mut().expect(IN_USE);
             // A buffer of its own, so that no more is read than the body has.
             let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
             std::task::ready!(Pin::new(read).poll_read(cx, &mut part))?;
             let count = part.filled().len();
             buffer.advance(count);
+            count
+        } else {
+            let count = most.min(wire.ahead.len());
+            buffer.put_slice(&wire.ahead[..count]);
+            wire.ahead.advance(count);
             count
         };
         if let Body::Length(left) = &mut wire.body {
