@@ -1,9 +1,9 @@
 //! Callers' requests, passed to the upstreams.
 //!
 //! pingora does the exchange; this room owns everything around it: it accepts, reads and inspects
-//! each head before a parser sees it ([`head`], [`wire`]), finds the route ([`table`]), asks the
-//! limits ([`limits`]), rewrites the request ([`call`], [`forward`], [`target`]) and says no
-//! ([`problem`]). The hooks that tie them together are in [`edge`].
+//! each head before a parser sees it (`head`, `wire`), finds the route (`table`), asks the
+//! limits (`limits`), rewrites the request (`call`, `forward`, `target`) and says no
+//! (`problem`). The hooks that tie them together are in `edge`.
 //!
 //! Spoken with callers and upstreams: HTTP/1.1 and 1.0, WebSocket upgrades. Trailers are not
 //! passed, since pingora drops them in HTTP/1 in both directions; bodies, of any length and
@@ -26,6 +26,7 @@ mod tests;
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,7 +121,8 @@ impl Proxy {
     /// Serves `listeners` until shutdown. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// What makes a listener unfit for the runtime; nothing was accepted then.
+    /// What makes a listener unfit for the runtime, or that the machine's CA certificates cannot be
+    /// loaded; nothing was accepted then.
     pub fn start(parts: Parts, listeners: Vec<std::net::TcpListener>) -> io::Result<Self> {
         let mut ready = Vec::with_capacity(listeners.len());
         let mut addresses = Vec::with_capacity(listeners.len());
@@ -147,7 +149,7 @@ impl Proxy {
         let (_, never) = watch::channel(false);
         let places = connections_max.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
-            pingora: Arc::new(pingora_proxy(edge)),
+            pingora: Arc::new(pingora_proxy(edge)?),
             no_route,
             shutdown: shutdown.clone(),
             never,
@@ -183,16 +185,19 @@ impl Proxy {
     }
 }
 
-fn pingora_proxy(edge: Edge) -> HttpProxy<Edge> {
+/// pingora loads the machine's CA certificates here, and panics when one of them is not to be read.
+fn pingora_proxy(edge: Edge) -> io::Result<HttpProxy<Edge>> {
     let conf = ServerConf {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         upstream_keepalive_pool_size: POOL_SIZE,
         max_retries: ATTEMPTS_MAX,
         ..ServerConf::default()
     };
-    let mut proxy = HttpProxy::new(edge, Arc::new(conf));
+    let build = AssertUnwindSafe(|| HttpProxy::new(edge, Arc::new(conf)));
+    let mut proxy = catch_unwind(build)
+        .map_err(|_| io::Error::other("the CA certificates of this machine cannot be loaded"))?;
     proxy.handle_init_modules();
-    proxy
+    Ok(proxy)
 }
 
 /// Sweeps the limits' counts.

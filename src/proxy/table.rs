@@ -234,8 +234,9 @@ pub(super) enum Upgrade {
 
 /// What pingora connects to for `upstream`, but for the address.
 ///
-/// Over TLS the name to verify is never empty, for pingora verifies nothing then; for an address in
-/// place of a name it is that address, which rustls checks against the certificate's addresses.
+/// Over TLS the name to verify is never empty, for pingora switches verification off then; for an
+/// address in place of a name it is that address, which rustls checks against the certificate's
+/// addresses.
 fn peer(upstream: &config::Upstream) -> HttpPeer {
     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let tls = upstream.url.scheme() == "https";

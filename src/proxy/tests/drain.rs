@@ -92,6 +92,27 @@ async fn idle_connections_close_at_once_and_half_heads_are_heard_out() {
     assert!(house.proxy.drained(PATIENCE).await);
 }
 
+/// Method: the connection is new, and its first request begins only after the stop.
+#[tokio::test]
+async fn a_connection_that_was_never_used_may_still_say_what_it_came_for() {
+    let fake = Fake::ok().await;
+    let house = House::before(&fake).await;
+    let mut new = house.caller().await;
+    house.trigger.enter(Phase::Stopping);
+    let refused = async {
+        while TcpStream::connect(house.address()).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    patient(refused).await;
+    let ended = tokio::time::timeout(Duration::from_millis(200), new.0.readable()).await;
+    assert!(ended.is_err(), "the connection was ended unheard");
+    new.send(GET).await;
+    assert_eq!(new.answer().await.status, 200);
+    drop(new);
+    assert!(house.proxy.drained(PATIENCE).await);
+}
+
 /// Method: requests are on their way on idle and on fresh connections at the moment of the stop.
 /// Each must be answered whole, whoever was faster.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -149,10 +170,10 @@ async fn a_refusal_reaches_a_caller_who_is_still_sending() {
     let house = House::before(&fake).await;
     let mut caller = house.caller().await;
     caller
-        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n")
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n")
         .await;
     let piece = vec![b'a'; 64 * 1024];
-    for _ in 0..50 {
+    for _ in 0..400 {
         caller.send_bytes(&piece).await;
     }
     assert_eq!(caller.answer().await.status, 413);

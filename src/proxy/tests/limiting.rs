@@ -157,7 +157,8 @@ async fn the_callers_address_behind_a_trusted_proxy_is_what_counts() {
 #[tokio::test]
 async fn informational_answers_carry_no_limits() {
     let fake = Fake::answering(
-        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
+         HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     )
     .await;
     let house = limited(&fake, vec![hourly(LimitBy::Ip, 9)]).await;

@@ -149,7 +149,8 @@ async fn a_body_over_the_limit_is_refused_by_its_length_and_by_its_count() {
     is_refused(&house, &long, 413).await;
     let chunk = "a".repeat(501);
     let chunked = format!(
-        "POST / HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n1f5\r\n{chunk}\r\n1f5\r\n{chunk}\r\n"
+        "POST / HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n\
+         1f5\r\n{chunk}\r\n1f5\r\n{chunk}\r\n"
     );
     is_refused(&house, &chunked, 413).await;
     assert!(fake.seen().is_empty(), "no whole request may arrive");

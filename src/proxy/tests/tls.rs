@@ -30,8 +30,8 @@ SAAwRQIgQbjtSNs8p8nAre29NMBYLYwtGw2potrx5tvVnjxy8HYCIQDaWqtMIcXt
 -----END CERTIFICATE-----
 ";
 
-/// The address in place of a name is what pingora verifies. Were the name empty, it would verify
-/// nothing, and this impostor would get the request.
+/// The address in place of a name is what pingora verifies. Did it verify nothing, this impostor
+/// would get the request.
 #[tokio::test]
 async fn an_impostor_gets_nothing_even_where_the_upstream_is_an_address() {
     crate::client::install_crypto_provider();
