@@ -1,0 +1,136 @@
+//! The names that a file declares, whether or not what stands under them is right: so that a
+//! fault in one table makes no faults in those that name it.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::event::{Glob, Kind, OPERATIONAL_SOURCE};
+
+use super::words::nearest;
+
+/// Most sources whose types are weighed as what a glob was meant to be.
+const GUESSED_MAX: usize = 1_000;
+
+/// The names of a file.
+#[derive(Debug, Default)]
+pub(super) struct Declared<'a> {
+    pub(super) upstreams: BTreeSet<&'a str>,
+    pub(super) sources: BTreeMap<&'a str, Watched>,
+}
+
+/// What decides which events a source has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watched {
+    pub(super) items: bool,
+    pub(super) deletes: bool,
+}
+
+/// What a glob hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard<'a> {
+    /// Events that can happen.
+    Something,
+    /// Only deletions of sources that are not watched for them, this one for example.
+    OnlyDeletions(&'a str),
+    /// No type there is.
+    Nothing,
+}
+
+impl Watched {
+    /// The kinds of events of such a source, whether or not they can happen.
+    pub(super) const fn kinds(self) -> &'static [Kind] {
+        if self.items {
+            &[Kind::Created, Kind::Updated, Kind::Deleted]
+        } else {
+            &[Kind::Changed]
+        }
+    }
+}
+
+impl<'a> Declared<'a> {
+    /// Collects the names of a file.
+    pub(super) fn collect(root: &'a DeTable<'a>) -> Self {
+        let names = |section| {
+            let table = root.get(section).and_then(|v| v.get_ref().as_table());
+            table.into_iter().flatten()
+        };
+        let watched = |value: &DeValue<'_>| Watched {
+            items: value.get("items").is_some(),
+            deletes: value.get("deletes").and_then(|v| v.get_ref().as_str()) == Some("full"),
+        };
+        Self {
+            upstreams: names("upstreams")
+                .map(|(name, _)| name.get_ref().as_ref())
+                .collect(),
+            sources: names("sources")
+                .map(|(name, value)| (name.get_ref().as_ref(), watched(value.get_ref())))
+                .collect(),
+        }
+    }
+
+    /// What a glob hears.
+    pub(super) fn heard(&self, text: &str) -> Heard<'a> {
+        let glob = Glob::new(text);
+        if operational().any(|kind| glob.matches(&kind.event_type(OPERATIONAL_SOURCE))) {
+            return Heard::Something;
+        }
+        let mut heard = Heard::Nothing;
+        for (name, watched) in candidates(&self.sources, text) {
+            for kind in watched.kinds() {
+                if !glob.matches(&kind.event_type(name)) {
+                    continue;
+                }
+                if *kind != Kind::Deleted || watched.deletes {
+                    return Heard::Something;
+                }
+                heard = Heard::OnlyDeletions(name);
+            }
+        }
+        heard
+    }
+
+    /// The type that a glob was most likely meant to be.
+    pub(super) fn nearest_type(&self, text: &str) -> Option<String> {
+        let known = self.sources.iter().take(GUESSED_MAX);
+        let of_sources = known.flat_map(|(name, watched)| {
+            let kinds = watched.kinds().iter();
+            kinds
+                .map(|kind| kind.event_type(name))
+                .chain([format!("{name}.*")])
+        });
+        let own = operational().map(|kind| kind.event_type(OPERATIONAL_SOURCE));
+        let types: Vec<String> = of_sources.chain(own).collect();
+        nearest(text, types.iter().map(String::as_str)).map(str::to_owned)
+    }
+}
+
+/// The kinds of doorbell's own events.
+pub(super) fn operational() -> impl Iterator<Item = Kind> {
+    Kind::ALL
+        .into_iter()
+        .filter(|kind| !Kind::OF_SOURCES.contains(kind))
+}
+
+/// The entries whose names a type that matches `glob` can begin with: all that share what stands
+/// before the first `*`, so that a hundred thousand sources are not tried one by one.
+pub(super) fn candidates<'m, K: Borrow<str> + Ord, V>(
+    sources: &'m BTreeMap<K, V>,
+    glob: &str,
+) -> impl Iterator<Item = (&'m K, &'m V)> + use<'m, K, V> {
+    let literal = glob.split('*').next().unwrap_or_default();
+    let prefix = literal.split('.').next().unwrap_or_default().to_owned();
+    // Names hold no dots, so what stands before one is the whole name.
+    let whole = literal.contains('.');
+    let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+    sources.range::<str, _>(from).take_while(move |(name, _)| {
+        let name: &str = (*name).borrow();
+        if whole {
+            name == prefix
+        } else {
+            name.starts_with(&prefix)
+        }
+    })
+}

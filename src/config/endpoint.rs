@@ -1,0 +1,158 @@
+//! `[endpoints.NAME]`: who is rung, about what, and how patiently.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use http::HeaderMap;
+use url::Url;
+
+use crate::event::Glob;
+use crate::name::Name;
+use crate::signature::SigningKey;
+
+use super::declared::{Declared, Heard};
+use super::reader::{Keys, Table};
+use super::upstream::TIMEOUT;
+use super::value::Value;
+use super::words::{self, shown};
+use super::{Endpoint, Order, given};
+
+/// Delay between two attempts.
+const RETRY: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(30 * 24);
+
+/// Most retries; at the default's pace a hundred take two months.
+const RETRIES_MAX: usize = 100;
+
+/// The default of `retry`, in seconds: 5s 5m 30m 2h 5h 10h 14h 20h 24h, what Standard Webhooks 1.0
+/// recommends.
+const RETRY_SECONDS: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
+
+/// Attempts in flight.
+pub(super) const CONCURRENCY: RangeInclusive<usize> = 1..=10_000;
+
+/// Most secrets: each signs every attempt, and a rotation needs two.
+const SECRETS_MAX: usize = 10;
+
+/// Most globs, each tried on every event.
+const GLOBS_MAX: usize = 256;
+
+pub(super) const ENDPOINT: Keys = Keys {
+    now: &[
+        "url",
+        "secrets",
+        "events",
+        "timeout",
+        "retry",
+        "concurrency",
+        "order",
+        "allow_private",
+        "headers",
+    ],
+    later: &[
+        "filter",
+        "format",
+        "template",
+        "content_type",
+        "payload",
+        "payload_bytes_max",
+        "redact",
+        "signature",
+        "rate",
+        "disable_after",
+    ],
+};
+
+pub(super) fn endpoint(
+    name: &Name,
+    table: &Table<'_>,
+    declared: &Declared<'_>,
+) -> Option<Endpoint> {
+    let allow_private = table.or("allow_private", false, Value::boolean);
+    let url = table.required("url", "\"https://…\"", given::url);
+    if let Some(url) = &url {
+        check_url(url, allow_private, table);
+    }
+    let secrets = table.required("secrets", "[{ env = \"…\" }]", secrets);
+    let events = table.optional("events", |v| {
+        let globs = v.each("a list of globs", GLOBS_MAX, |v| glob(v, declared))?;
+        if globs.is_empty() {
+            v.fault("`events` is empty, name types or leave it out for all source events");
+        }
+        Some(globs)
+    });
+    if !table.has("events") && declared.sources.is_empty() {
+        let message = format!("nothing rings endpoint `{name}`: there is no source");
+        table.context.warn(table.home.clone(), message);
+    }
+    let retry = RETRY_SECONDS.map(Duration::from_secs).to_vec();
+    let orders = [("subject", Order::Subject), ("none", Order::None)];
+    let default = Duration::from_secs(15);
+    Some(Endpoint {
+        name: name.clone(),
+        events: events.unwrap_or_else(|| vec![Glob::new("*")]),
+        timeout: table.or("timeout", default, |v| v.duration(&TIMEOUT)),
+        retry: table.or("retry", retry, |v| {
+            v.each("a list of durations", RETRIES_MAX, |v| v.duration(&RETRY))
+        }),
+        concurrency: table.or("concurrency", 8, |v| v.integer(&CONCURRENCY)),
+        order: table.or("order", Order::Subject, |v| v.one_of(&orders, &[])),
+        allow_private,
+        headers: table.or("headers", HeaderMap::new(), |v| {
+            given::headers(v, given::forbidden_webhook)
+        }),
+        url: url?,
+        secrets: secrets?,
+    })
+}
+
+fn check_url(url: &Url, allow_private: bool, table: &Table<'_>) {
+    let Some(host) = url.host() else { return };
+    let place = table.value("url").map_or(table.home.clone(), |v| v.span());
+    let written = table.has("allow_private");
+    if !allow_private && words::is_private(&host) {
+        let advice = if written { "set" } else { "add" };
+        let message = format!("`url` is a private address, {advice} `allow_private = true`");
+        table.context.fault(place, message);
+    } else if url.scheme() == "http" && !words::is_loopback(&host) {
+        let message = "webhooks go over http://, where everyone on the way can read them";
+        table.context.warn(place, message);
+    }
+}
+
+fn secrets(value: Value<'_>) -> Option<Vec<SigningKey>> {
+    value.hide();
+    let keys = value.each("a list of secrets", SECRETS_MAX, |v| {
+        let secret = given::secret(v)?;
+        SigningKey::parse(&secret)
+            .map_err(|error| v.fault(format!("`secrets`: {error}")))
+            .ok()
+    })?;
+    if keys.is_empty() {
+        value.fault("`secrets` is empty, every webhook is signed");
+    }
+    Some(keys)
+}
+
+fn glob(value: Value<'_>, declared: &Declared<'_>) -> Option<Glob> {
+    let text = value.parsed("a glob like \"issues.*\"", Ok::<_, String>)?;
+    let glob = Glob::new(text);
+    match declared.heard(text) {
+        Heard::Something => {}
+        Heard::OnlyDeletions(source) => {
+            let message = format!(
+                "\"{}\" never rings: source `{source}` has `deletes = \"never\"`",
+                shown(text)
+            );
+            value.context.warn(value.span(), message);
+        }
+        Heard::Nothing => {
+            let advice = declared.nearest_type(text).map_or_else(
+                || "types are SOURCE.created, SOURCE.changed, …".to_owned(),
+                |near| format!("did you mean \"{near}\"?"),
+            );
+            let message = format!("\"{}\" matches no event type, {advice}", shown(text));
+            value.context.absent(value.span(), message);
+        }
+    }
+    Some(glob)
+}

@@ -1,0 +1,209 @@
+//! What a configuration means, for people: the text of `doorbell check`.
+//!
+//! Shows no secret: of URLs only the origin, since paths and queries may hold keys.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use url::Url;
+
+use crate::event::{Kind, OPERATIONAL_SOURCE};
+use crate::name::Name;
+
+use super::declared::{self, Watched};
+use super::words::duration_text;
+use super::{Config, Deletes, Endpoint, Every, Limit, Route, RouteAuth, Source};
+
+/// Most sources whose types are listed for one endpoint; a longer list is counted.
+const HEARD_MAX: usize = 20;
+
+/// Says what `config` means: requests per hour of every source and upstream, which endpoint hears
+/// which types, which routes reach what, and what is odd. Ends with a line end.
+#[must_use]
+pub fn explain(config: &Config) -> String {
+    let mut text = String::new();
+    let mut section = |title: &str, lines: Vec<String>| {
+        let _ = writeln!(text, "{title}:");
+        if lines.is_empty() {
+            text.push_str("  none\n");
+        }
+        for line in lines {
+            let _ = writeln!(text, "  {line}");
+        }
+    };
+    section("upstreams", upstreams(config));
+    section(
+        "sources",
+        config.sources.values().map(|s| source(s)).collect(),
+    );
+    let endpoints = config.endpoints.values();
+    section(
+        "endpoints",
+        endpoints.map(|e| endpoint(config, e)).collect(),
+    );
+    section("routes", routes(config));
+    if !config.warnings.is_empty() {
+        section("warnings", config.warnings.clone());
+    }
+    text
+}
+
+fn upstreams(config: &Config) -> Vec<String> {
+    let mut asked: BTreeMap<&Name, f64> = BTreeMap::new();
+    for source in config.sources.values() {
+        *asked.entry(&source.upstream).or_default() += per_hour(source.every);
+    }
+    let line = |name: &Name, url: &Url| {
+        let asked = rate(asked.get(name).copied().unwrap_or(0.0));
+        format!("{name}: {}, polled {asked} an hour", origin(url))
+    };
+    let upstreams = config.upstreams.values();
+    upstreams.map(|u| line(&u.name, &u.url)).collect()
+}
+
+fn source(source: &Source) -> String {
+    let Source { name, upstream, .. } = source;
+    let when = match source.every {
+        Every::Fixed(period) => format!(
+            "every {}, {} an hour",
+            duration_text(period),
+            rate(per_hour(source.every))
+        ),
+        Every::Manual => "only by hand".to_owned(),
+    };
+    let what = match &source.rules.items {
+        Some(items) => {
+            let ids: Vec<_> = source
+                .rules
+                .id
+                .iter()
+                .map(crate::detect::Path::as_str)
+                .collect();
+            let deletes = match source.deletes {
+                Deletes::Never => "never deleted",
+                Deletes::Full => "deleted when missing",
+            };
+            format!("items {} by {}, {deletes}", items.as_str(), ids.join(" + "))
+        }
+        None => "the whole document".to_owned(),
+    };
+    format!("{name}: {upstream} {}, {when}, {what}", source.path)
+}
+
+fn endpoint(config: &Config, endpoint: &Endpoint) -> String {
+    let mut heard: BTreeMap<&Name, Vec<&str>> = BTreeMap::new();
+    for glob in &endpoint.events {
+        for (name, source) in declared::candidates(&config.sources, &glob.to_string()) {
+            let watched = Watched {
+                items: source.rules.items.is_some(),
+                deletes: source.deletes == Deletes::Full,
+            };
+            let rings = |kind: &&Kind| {
+                (**kind != Kind::Deleted || watched.deletes)
+                    && endpoint.hears(&kind.event_type(name.as_str()))
+            };
+            let kinds = watched.kinds().iter().filter(rings);
+            let kinds: Vec<_> = kinds.map(|kind| kind.suffix()).collect();
+            if !kinds.is_empty() {
+                heard.insert(name, kinds);
+            }
+        }
+    }
+    let more = heard.len().saturating_sub(HEARD_MAX);
+    let listed = heard.iter().take(HEARD_MAX);
+    let mut types: Vec<String> = listed
+        .map(|(name, kinds)| format!("{name}.{}", kinds.join("|")))
+        .collect();
+    if more > 0 {
+        types.push(format!("and those of {more} more sources"));
+    }
+    let own = declared::operational().map(|kind| kind.event_type(OPERATIONAL_SOURCE));
+    types.extend(own.filter(|own| endpoint.hears(own)));
+    let types = if types.is_empty() {
+        "nothing".to_owned()
+    } else {
+        types.join(", ")
+    };
+    let Endpoint { name, url, .. } = endpoint;
+    format!("{name}: {}, hears {types}", origin(url))
+}
+
+fn routes(config: &Config) -> Vec<String> {
+    let Some(proxy) = &config.proxy else {
+        let idle = config.routes.values();
+        return idle
+            .map(|route| format!("{}: off, there is no proxy", route.name))
+            .collect();
+    };
+    let listen: Vec<_> = proxy.listen.iter().map(ToString::to_string).collect();
+    let listen = listen.join(", ");
+    let routes = config.routes.values();
+    routes.map(|r| route(config, r, &listen)).collect()
+}
+
+fn route(config: &Config, route: &Route, listen: &str) -> String {
+    let Route {
+        name,
+        path,
+        upstream,
+        ..
+    } = route;
+    let host = route.host.as_deref().map(|host| format!(" of {host}"));
+    let methods = route.methods.as_ref().map_or_else(
+        || "any method".to_owned(),
+        |methods| {
+            let methods: Vec<_> = methods.iter().map(http::Method::as_str).collect();
+            methods.join("|")
+        },
+    );
+    let to = config.upstreams.get(upstream).map(|u| origin(&u.url));
+    let cut = if route.strip_prefix { "cut" } else { "kept" };
+    let who = match &route.auth {
+        RouteAuth::Open => "open".to_owned(),
+        RouteAuth::Keys(keys) => format!("for bearers of {} keys", keys.len()),
+    };
+    let limits: Vec<String> = route.limits.iter().map(limit).collect();
+    let limits = match (limits.is_empty(), route.shadow) {
+        (true, _) => "no limits".to_owned(),
+        (false, true) => format!("limits only counted: {}", limits.join(", ")),
+        (false, false) => format!("limits: {}", limits.join(", ")),
+    };
+    format!(
+        "{name}: {methods} {path}{} on {listen} to {upstream} ({}), prefix {cut}, {who}, {limits}",
+        host.unwrap_or_default(),
+        to.unwrap_or_default(),
+    )
+}
+
+fn limit(limit: &Limit) -> String {
+    let (by, requests, burst) = (limit.by.label(), limit.requests, limit.burst);
+    format!(
+        "{by} {requests} per {} (burst {burst})",
+        duration_text(limit.per)
+    )
+}
+
+fn per_hour(every: Every) -> f64 {
+    match every {
+        Every::Fixed(period) => 3_600.0 / period.as_secs_f64(),
+        Every::Manual => 0.0,
+    }
+}
+
+/// `120 requests`, `0.5 requests`: three digits that matter, no more.
+fn rate(per_hour: f64) -> String {
+    let digits = match per_hour {
+        rate if rate >= 10.0 => 0,
+        rate if rate >= 1.0 => 1,
+        _ => 3,
+    };
+    let mut text = format!("{per_hour:.digits$}");
+    if text.contains('.') {
+        text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
+    }
+    format!("{text} requests")
+}
+
+fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}

@@ -1,0 +1,242 @@
+//! `[sources.NAME]`: what is watched, when, and what of it counts.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::detect::{Fields, Path, Rules};
+use crate::event::ORDINAL_MAX;
+use crate::name::Name;
+
+use super::declared::Declared;
+use super::reader::{Keys, Table};
+use super::value::Value;
+use super::words::{self, shown};
+use super::{Baseline, Deletes, Every, Keep, Source, given};
+
+/// Bounds of `every`: ten polls a second are a load test, once a year is no watch.
+const EVERY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(366 * 24);
+
+/// Bounds of a body that is held in memory.
+const BODY_BYTES: RangeInclusive<u64> = 1 << 10..=1 << 30;
+
+/// Items of one walk: each may ring, and a commit numbers at most so many events.
+const ITEMS: RangeInclusive<usize> = 1..=ORDINAL_MAX as usize;
+
+/// Consecutive failures before it is told.
+const FAILING_AFTER: RangeInclusive<u32> = 1..=1_000;
+
+/// Most paths of a list, each looked for in every item; most parts of an id.
+const PATHS_MAX: usize = 64;
+const ID_PATHS_MAX: usize = 8;
+
+/// Most query parameters.
+const QUERY_MAX: usize = 64;
+
+pub(super) const SOURCE: Keys = Keys {
+    now: &[
+        "upstream",
+        "path",
+        "query",
+        "headers",
+        "every",
+        "format",
+        "items",
+        "id",
+        "ignore",
+        "only",
+        "unordered",
+        "deletes",
+        "items_max",
+        "baseline",
+        "guard",
+        "failing_after",
+        "keep",
+        "body_bytes_max",
+    ],
+    later: &[
+        "method",
+        "body",
+        "respect_cache",
+        "each",
+        "paginate",
+        "cursor",
+        "forget",
+        "confirm",
+        "stale_after",
+        "observe",
+        "on_write",
+        "serve",
+    ],
+};
+const GUARD: Keys = Keys {
+    now: &["deletes_max_ratio"],
+    later: &[],
+};
+
+pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) -> Option<Source> {
+    let upstream = table.required("upstream", "\"NAME\"", |v| upstream_name(v, declared));
+    let path = table.required("path", "\"/…\"", source_path);
+    let every = table.required("every", "\"30s\"", every);
+    let formats = [("auto", ()), ("json", ())];
+    let formats_later = ["ndjson", "csv", "xml", "feed", "html", "text", "bytes"];
+    table.optional("format", |v| v.one_of(&formats, &formats_later));
+    let deletes = table.or("deletes", Deletes::Never, deletes);
+    if deletes == Deletes::Full && !table.has("items") {
+        let message = "`deletes = \"full\"` is about items, add `items` and `id`";
+        table.context.absent(table.place("deletes"), message);
+    }
+    let baselines = [("silent", Baseline::Silent), ("emit", Baseline::Emit)];
+    let keeps = [("bodies", Keep::Bodies), ("digests", Keep::Digests)];
+    let body_bytes = table.or("body_bytes_max", 16 << 20, |v| v.size(&BODY_BYTES));
+    let rules = rules(table);
+    Some(Source {
+        name: name.clone(),
+        query: table.or("query", Vec::new(), query),
+        headers: table.or("headers", HeaderMap::new(), |v| {
+            given::headers(v, given::forbidden_upstream)
+        }),
+        rules: Arc::new(rules),
+        deletes,
+        items_max: table.or("items_max", 1_000_000, |v| v.integer(&ITEMS)),
+        baseline: table.or("baseline", Baseline::Silent, |v| v.one_of(&baselines, &[])),
+        deletes_max_ratio: table.or("guard", 0.5, |v| {
+            let guard = v.table(&GUARD)?;
+            Some(guard.or("deletes_max_ratio", 0.5, Value::ratio))
+        }),
+        failing_after: table.or("failing_after", 3, |v| v.integer(&FAILING_AFTER)),
+        keep: table.or("keep", Keep::Bodies, |v| v.one_of(&keeps, &[])),
+        body_bytes_max: usize::try_from(body_bytes).unwrap_or(usize::MAX),
+        upstream: upstream?,
+        path: path?,
+        every: every?,
+    })
+}
+
+/// The name of an upstream that the file has.
+pub(super) fn upstream_name(value: Value<'_>, declared: &Declared<'_>) -> Option<Name> {
+    let text = value.parsed("the name of an upstream", Ok::<_, String>)?;
+    if declared.upstreams.contains(text) {
+        // A misspelled name has been told of where it is declared.
+        return Name::parse(text).ok();
+    }
+    let known = declared.upstreams.iter().copied();
+    let advice = words::nearest(text, known).map_or_else(
+        || format!("add `[upstreams.{}]`", shown(text)),
+        |near| format!("did you mean \"{near}\"?"),
+    );
+    let message = format!("there is no upstream \"{}\", {advice}", shown(text));
+    value.context.absent(value.span(), message);
+    None
+}
+
+fn source_path(value: Value<'_>) -> Option<String> {
+    value.parsed("a path like \"/issues\"", |text| {
+        if text.is_empty() {
+            return Ok(String::new());
+        }
+        words::path(text).map_err(|why| {
+            if text.contains('?') {
+                format!("{why}, write `query = {{ NAME = \"VALUE\" }}`")
+            } else {
+                why
+            }
+        })
+    })
+}
+
+fn every(value: Value<'_>) -> Option<Every> {
+    if value.is_table() {
+        value.fault("`every` with a table is not supported yet, write a duration or \"manual\"");
+        return None;
+    }
+    if value.as_text() == Some("manual") {
+        return Some(Every::Manual);
+    }
+    value.duration(&EVERY).map(Every::Fixed)
+}
+
+fn deletes(value: Value<'_>) -> Option<Deletes> {
+    if value.is_table() {
+        value.fault("`deletes` with a table is not supported yet, write \"never\" or \"full\"");
+        return None;
+    }
+    value.one_of(&[("never", Deletes::Never), ("full", Deletes::Full)], &[])
+}
+
+/// Parameters in the order of the file; a list repeats its name.
+fn query(value: Value<'_>) -> Option<Vec<(String, String)>> {
+    value.hide();
+    let mut query = Vec::new();
+    for entry in value.entries()? {
+        let values = if entry.value.is_list() {
+            entry.value.list("a list", QUERY_MAX)?
+        } else {
+            vec![entry.value]
+        };
+        for value in values {
+            query.push((entry.name.to_owned(), value.as_word()?));
+        }
+    }
+    if query.len() > QUERY_MAX {
+        value.fault(format!("`query` has at most {QUERY_MAX} parameters"));
+    }
+    Some(query)
+}
+
+fn rules(table: &Table<'_>) -> Rules {
+    let paths = |key| {
+        table.or(key, Vec::new(), |v: Value<'_>| {
+            v.each("a list of JSONPaths", PATHS_MAX, json_path)
+        })
+    };
+    let items = table.optional("items", json_path);
+    match (table.has("items"), table.has("id")) {
+        (true, false) => {
+            let message = "`items` needs what identifies each, write `id = \"$.id\"`";
+            table.context.absent(table.place("items"), message);
+        }
+        (false, true) => {
+            let message = "`id` is about items, add `items = \"$[*]\"` or leave it out";
+            table.context.absent(table.place("id"), message);
+        }
+        _ => {}
+    }
+    if table.has("ignore") && table.has("only") {
+        let message = "`only` says all that counts, leave `ignore` out";
+        table.context.fault(table.place("ignore"), message);
+    }
+    Rules {
+        items,
+        id: table.or("id", Vec::new(), id),
+        fields: if table.has("only") {
+            Fields::Only(paths("only"))
+        } else {
+            Fields::Ignore(paths("ignore"))
+        },
+        unordered: paths("unordered"),
+    }
+}
+
+fn id(value: Value<'_>) -> Option<Vec<Path>> {
+    if !value.is_list() {
+        return json_path(value).map(|path| vec![path]);
+    }
+    let paths = value.each("a JSONPath or a list of them", ID_PATHS_MAX, json_path)?;
+    if paths.is_empty() {
+        value.fault("`id` is empty, write at least one path");
+    }
+    Some(paths)
+}
+
+fn json_path(value: Value<'_>) -> Option<Path> {
+    let Some(text) = value.as_text() else {
+        value.wrong_type("a JSONPath like \"$.id\"");
+        return None;
+    };
+    Path::parse(text)
+        .map_err(|error| value.fault_at(error.position, format!("`{}`: {error}", value.key)))
+        .ok()
+}
