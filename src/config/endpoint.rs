@@ -76,7 +76,7 @@ pub(super) fn endpoint(
     let events = table.optional("events", |v| {
         let globs = v.each("a list of globs", GLOBS_MAX, |v| glob(v, declared))?;
         if globs.is_empty() {
-            v.fault("`events` is empty, name types or leave it out for all source events");
+            v.absent("`events` is empty, name types or leave it out for all source events");
         }
         Some(globs)
     });
@@ -128,7 +128,7 @@ fn secrets(value: Value<'_>) -> Option<Vec<SigningKey>> {
             .ok()
     })?;
     if keys.is_empty() {
-        value.fault("`secrets` is empty, every webhook is signed");
+        value.absent("`secrets` is empty, every webhook is signed");
     }
     Some(keys)
 }

@@ -87,7 +87,7 @@ fn source(source: &Source) -> String {
         }
         None => "the whole document".to_owned(),
     };
-    format!("{name}: {upstream} {}, {when}, {what}", source.path)
+    format!("{name}: {upstream}{}, {when}, {what}", source.path)
 }
 
 fn endpoint(config: &Config, endpoint: &Endpoint) -> String {
@@ -160,7 +160,7 @@ fn route(config: &Config, route: &Route, listen: &str) -> String {
     let cut = if route.strip_prefix { "cut" } else { "kept" };
     let who = match &route.auth {
         RouteAuth::Open => "open".to_owned(),
-        RouteAuth::Keys(keys) => format!("for bearers of {} keys", keys.len()),
+        RouteAuth::Keys(keys) => format!("for bearers of its {} keys", keys.len()),
     };
     let limits: Vec<String> = route.limits.iter().map(limit).collect();
     let limits = match (limits.is_empty(), route.shadow) {

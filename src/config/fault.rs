@@ -103,9 +103,8 @@ impl Faults {
     }
 
     /// The faults, in the order of the file, at most [`FAULTS_MAX`].
-    #[must_use]
-    pub fn list(&self) -> &[Fault] {
-        &self.list
+    pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
+        self.list.iter()
     }
 
     /// How many more there are.
@@ -116,7 +115,7 @@ impl Faults {
 
     /// All faults as text with colour, for a terminal. `Display` gives the same without.
     #[must_use]
-    pub fn coloured(&self) -> String {
+    pub fn in_colour(&self) -> String {
         self.render(&Renderer::styled())
     }
 
@@ -154,6 +153,15 @@ impl fmt::Display for Faults {
 }
 
 impl std::error::Error for Faults {}
+
+impl<'f> IntoIterator for &'f Faults {
+    type Item = &'f Fault;
+    type IntoIter = std::slice::Iter<'f, Fault>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
 
 impl Sheet<'_> {
     /// Line and column of a byte offset, both from 1, the column in characters.

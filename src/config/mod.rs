@@ -110,9 +110,17 @@ pub fn parse(
     let context = Context::new(text, directory, environment, &errors.broken);
     let config = sections(&context, tree.get_ref());
     let found = context.into_found();
-    let mut secrets = errors.secrets;
-    secrets.extend(found.secrets);
-    let sheet = Sheet { text, secrets };
+    let mut sheet = Sheet {
+        text,
+        secrets: found.secrets,
+    };
+    if !errors.broken.is_empty() {
+        let noted = errors.notes.iter().chain(&found.faults);
+        let masks: Vec<Span> = noted
+            .filter_map(|note| syntax::secret_part(text, &sheet.line(note.span.start)))
+            .collect();
+        sheet.secrets.extend(masks);
+    }
     let mut notes = errors.notes;
     notes.extend(found.faults);
     if !notes.is_empty() {

@@ -135,18 +135,7 @@ impl<'a> Table<'a> {
                 context.fault(key.span(), message);
                 continue;
             }
-            let known = keys.now.iter().chain(keys.later).copied();
-            let advice = nearest(name, known.clone()).map_or_else(
-                || {
-                    let known: Vec<_> = keys.now.iter().map(|key| format!("`{key}`")).collect();
-                    format!("known here: {}", known.join(", "))
-                },
-                |near| format!("did you mean `{near}`?"),
-            );
-            context.fault(
-                key.span(),
-                format!("unknown key `{}`, {advice}", shown(name)),
-            );
+            context.fault(key.span(), unknown(name, keys, context.broken.is_empty()));
         }
         Self {
             context,
@@ -221,5 +210,20 @@ impl<'a> Table<'a> {
     pub(super) fn table(&self, key: &'static str, keys: &'static Keys) -> Option<Self> {
         let value = self.value(key)?;
         value.section(self.place(key), keys)
+    }
+}
+
+/// What to say of an unknown key. Where braces are lost, a secret may stand where a key does, so
+/// a key is quoted only if the file parses or the key is nearly a right one.
+fn unknown(name: &str, keys: &Keys, file_parses: bool) -> String {
+    if let Some(near) = nearest(name, keys.now.iter().chain(keys.later).copied()) {
+        return format!("unknown key `{}`, did you mean `{near}`?", shown(name));
+    }
+    let known: Vec<_> = keys.now.iter().map(|key| format!("`{key}`")).collect();
+    let known = known.join(", ");
+    if file_parses {
+        format!("unknown key `{}`, known here: {known}", shown(name))
+    } else {
+        format!("unknown key, known here: {known}")
     }
 }

@@ -131,7 +131,7 @@ fn auth(name: &Name, table: &Table<'_>, exposed: Option<SocketAddr>) -> RouteAut
         v.table(&AUTH)?.required("keys", "[{ env = \"…\" }]", |v| {
             let keys = v.each("a list of keys", KEYS_MAX, given::token)?;
             if keys.is_empty() {
-                v.fault("`keys` is empty, so nobody could call");
+                v.absent("`keys` is empty, so nobody could call");
             }
             Some(keys)
         })
@@ -156,7 +156,7 @@ fn methods(value: Value<'_>) -> Option<Vec<Method>> {
         Some((v.parsed("a method", words::method)?, v))
     })?;
     if methods.is_empty() {
-        value.fault("`methods` is empty, name some or leave it out for all");
+        value.absent("`methods` is empty, name some or leave it out for all");
     }
     let mut apart: Vec<Method> = Vec::with_capacity(methods.len());
     for (method, value) in methods {

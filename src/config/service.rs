@@ -129,8 +129,8 @@ pub(super) fn admin(root: &Table<'_>) -> Admin {
     let context = table.context;
     let tokenless = !table.has("token");
     if tokenless && !admin.listen.ip().is_loopback() {
-        let message = "`listen` is open to the network, so add `token = { env = \"…\" }` or listen \
-                       on 127.0.0.1";
+        let message = "`listen` is open to the network, so add `token = { env = \"…\" }` or \
+                       listen on 127.0.0.1";
         context.absent(table.place("listen"), message);
     }
     if tokenless && table.has("metrics_token") && admin.metrics_token {
@@ -147,7 +147,7 @@ pub(super) fn proxy(root: &Table<'_>, admin: &Admin) -> Option<Proxy> {
         let wanted = "a list of addresses like [\"127.0.0.1:8080\"]";
         let addresses = value.each(wanted, LISTEN_MAX, |v| Some((listen(v)?, v)))?;
         if addresses.is_empty() {
-            value.fault("`listen` is empty, write an address or leave `[proxy]` out");
+            value.absent("`listen` is empty, write an address or leave `[proxy]` out");
         }
         let mut taken = vec![admin.listen];
         for (address, value) in &addresses {

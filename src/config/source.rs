@@ -226,7 +226,7 @@ fn id(value: Value<'_>) -> Option<Vec<Path>> {
     }
     let paths = value.each("a JSONPath or a list of them", ID_PATHS_MAX, json_path)?;
     if paths.is_empty() {
-        value.fault("`id` is empty, write at least one path");
+        value.absent("`id` is empty, write at least one path");
     }
     Some(paths)
 }

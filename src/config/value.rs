@@ -40,6 +40,11 @@ impl<'a> Value<'a> {
         self.context.fault(self.span(), message);
     }
 
+    /// Notes that something is missing in it.
+    pub(super) fn absent(&self, message: impl Into<String>) {
+        self.context.absent(self.span(), message);
+    }
+
     /// Notes that it is of the wrong type.
     pub(super) fn wrong_type(&self, wanted: &str) {
         let found = match self.spanned.get_ref() {
