@@ -228,6 +228,12 @@ fn a_masked_line_keeps_its_keys_and_its_caret() {
 }
 
 #[test]
+fn a_variable_that_is_missing_is_shown_by_its_name() {
+    let shown = wrong("[admin]\ntoken = { env = \"NOPE\" }\n").to_string();
+    assert!(shown.contains("2 | token = { env = \"NOPE\" }"), "{shown}");
+}
+
+#[test]
 fn long_lines_are_cut_around_the_fault() {
     let long = "x".repeat(5_000);
     let text = format!("{WATCH}only = [\"$.{long}\", 5]\n");
