@@ -9,6 +9,7 @@
 use serde::de::IgnoredAny;
 
 use super::Unreadable;
+use super::text::Text;
 
 /// The deepest nesting that is read, the limit of `serde_json` itself: recursion over a response
 /// stays within some 100 KiB of stack.
@@ -20,21 +21,6 @@ pub(super) struct Cursor<'a> {
     text: &'a [u8],
     at: usize,
     depth: usize,
-}
-
-/// The inside of a string literal.
-#[derive(Clone, Copy)]
-pub(super) struct Text<'a> {
-    inner: &'a [u8],
-    escaped: bool,
-}
-
-/// A part of a string.
-pub(super) enum Piece<'a> {
-    /// Bytes that stand for themselves.
-    Plain(&'a [u8]),
-    /// What an escape sequence stands for.
-    Escape(char),
 }
 
 impl<'a> Cursor<'a> {
@@ -133,10 +119,10 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(super) fn key(&mut self) -> Result<Text<'a>, Unreadable> {
         let key = self.string()?;
-        match self.take(b':') {
-            true => Ok(key),
-            false => Err(slip(self.at)),
+        if !self.take(b':') {
+            return Err(slip(self.at));
         }
+        Ok(key)
     }
 
     /// Reads a string.
@@ -169,10 +155,10 @@ impl<'a> Cursor<'a> {
         while self.text.get(self.at).is_some_and(is_part) {
             self.at += 1;
         }
-        match self.at > start {
-            true => Ok(&self.text[start..self.at]),
-            false => Err(slip(start)),
+        if self.at == start {
+            return Err(slip(start));
         }
+        Ok(&self.text[start..self.at])
     }
 
     /// Goes past a value, which must be as readable as one that is kept.
@@ -197,51 +183,6 @@ impl<'a> Cursor<'a> {
             if self.depth == depth {
                 return Ok(());
             }
-        }
-    }
-}
-
-impl<'a> Text<'a> {
-    /// The bytes between the quotes if they need no change to be canonical: JSON forbids raw
-    /// control characters, so a string without a backslash is minimally escaped already.
-    #[inline]
-    pub(super) fn verbatim(self) -> Option<&'a [u8]> {
-        (!self.escaped).then_some(self.inner)
-    }
-
-    /// Hands on its parts in order.
-    ///
-    /// # Errors
-    /// [`Unreadable::Json`] for half a surrogate pair, which is no text.
-    pub(super) fn pieces(self, mut each: impl FnMut(Piece<'_>)) -> Result<(), Unreadable> {
-        let mut rest = self.inner;
-        while let Some(stop) = rest.iter().position(|&byte| byte == b'\\') {
-            each(Piece::Plain(&rest[..stop]));
-            let (char, length) = escape(&rest[stop..])
-                .ok_or_else(|| Unreadable::Json("a string holds half a surrogate pair".into()))?;
-            each(Piece::Escape(char));
-            rest = &rest[stop + length..];
-        }
-        each(Piece::Plain(rest));
-        Ok(())
-    }
-
-    /// What it says.
-    pub(super) fn decode(self) -> Result<String, Unreadable> {
-        let mut bytes = Vec::with_capacity(self.inner.len());
-        self.pieces(|piece| match piece {
-            Piece::Plain(plain) => bytes.extend_from_slice(plain),
-            Piece::Escape(char) => {
-                bytes.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
-            }
-        })?;
-        String::from_utf8(bytes).map_err(|error| Unreadable::Json(error.to_string()))
-    }
-
-    fn check(self) -> Result<(), Unreadable> {
-        match self.escaped {
-            true => self.pieces(|_| ()),
-            false => Ok(()),
         }
     }
 }
@@ -271,33 +212,4 @@ fn stop(bytes: &[u8]) -> Option<usize> {
     }
     let in_tail = tail.iter().position(|byte| matches!(byte, b'"' | b'\\'));
     in_tail.map(|at| words.len() * 8 + at)
-}
-
-/// The character that an escape sequence stands for, and the sequence's length (RFC 8259
-/// section 7).
-fn escape(rest: &[u8]) -> Option<(char, usize)> {
-    let char = match rest.get(1)? {
-        b'b' => '\u{8}',
-        b'f' => '\u{c}',
-        b'n' => '\n',
-        b'r' => '\r',
-        b't' => '\t',
-        b'u' => return unicode_escape(rest),
-        &other => char::from(other),
-    };
-    Some((char, 2))
-}
-
-fn unicode_escape(rest: &[u8]) -> Option<(char, usize)> {
-    let unit = |at: usize| {
-        let digits = rest.get(at..at + 6)?.strip_prefix(b"\\u")?;
-        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
-    };
-    let first = unit(0)?;
-    if let Some(char) = char::from_u32(u32::from(first)) {
-        return Some((char, 6));
-    }
-    let pair = [first, unit(6)?];
-    let char = char::decode_utf16(pair).next()?.ok()?;
-    Some((char, 12))
 }

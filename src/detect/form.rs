@@ -19,7 +19,7 @@
 use std::ops::Range;
 
 use super::Unreadable;
-use super::cursor::{Cursor, Piece, Text};
+use super::cursor::Cursor;
 use super::number;
 use super::plan::{Listed, Plan};
 
@@ -143,10 +143,10 @@ impl Writer {
         here: Here,
     ) -> Result<bool, Unreadable> {
         if here.first == self.nodes.len() {
-            return match here.counts {
-                true => self.token(cursor, plan, here),
-                false => cursor.skip().map(|()| false),
-            };
+            if here.counts {
+                return self.token(cursor, plan, here);
+            }
+            return cursor.skip().map(|()| false);
         }
         let mut counts = here.counts;
         let mut is_unordered = false;
@@ -166,9 +166,11 @@ impl Writer {
             is_unordered,
             ..here
         };
-        let kept = match counts || leads_on {
-            true => self.token(cursor, plan, here)?,
-            false => cursor.skip().map(|()| false)?,
+        let kept = if counts || leads_on {
+            self.token(cursor, plan, here)?
+        } else {
+            cursor.skip()?;
+            false
         };
         for &number in &self.nodes[here.first..] {
             for &part in &plan.node(number).ids {
@@ -188,7 +190,7 @@ impl Writer {
         match cursor.peek() {
             b'{' => return self.object(cursor, plan, here),
             b'[' => return self.array(cursor, plan, here),
-            b'"' => spell_string(cursor.string()?, &mut self.form)?,
+            b'"' => cursor.string()?.spell(&mut self.form)?,
             b'-' | b'0'..=b'9' if self.spelling == Spelling::Canonical => {
                 number::spell(cursor.literal()?, &mut self.form)?;
             }
@@ -211,7 +213,7 @@ impl Writer {
         let mut is_sorted = true;
         while cursor.more(b'}')? {
             let member_start = self.form.len();
-            spell_string(cursor.key()?, &mut self.form)?;
+            cursor.key()?.spell(&mut self.form)?;
             let name_end = self.form.len();
             self.form.push(b':');
             self.enter_member(plan, here.first..first, member_start + 1..name_end - 1);
@@ -384,47 +386,10 @@ impl Member {
 /// the names. A spelled name holds no zero byte, so padding never ties with it.
 #[inline]
 fn prefix(name: &[u8]) -> u64 {
-    match name.first_chunk::<8>() {
-        Some(bytes) => u64::from_be_bytes(*bytes),
-        None => {
-            let shifted = name
-                .iter()
-                .fold(0, |number, &byte| number << 8 | u64::from(byte));
-            shifted.checked_shl(64 - 8 * name.len() as u32).unwrap_or(0)
-        }
+    if let Some(bytes) = name.first_chunk::<8>() {
+        return u64::from_be_bytes(*bytes);
     }
-}
-
-/// Appends a string in its canonical spelling, quotes included.
-#[inline]
-pub(super) fn spell_string(text: Text<'_>, out: &mut Vec<u8>) -> Result<(), Unreadable> {
-    out.push(b'"');
-    match text.verbatim() {
-        Some(bytes) => out.extend_from_slice(bytes),
-        None => text.pieces(|piece| match piece {
-            Piece::Plain(bytes) => out.extend_from_slice(bytes),
-            Piece::Escape(char) => spell_char(char, out),
-        })?,
-    }
-    out.push(b'"');
-    Ok(())
-}
-
-fn spell_char(char: char, out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    match char {
-        '"' => out.extend_from_slice(b"\\\""),
-        '\\' => out.extend_from_slice(b"\\\\"),
-        '\u{8}' => out.extend_from_slice(b"\\b"),
-        '\u{c}' => out.extend_from_slice(b"\\f"),
-        '\n' => out.extend_from_slice(b"\\n"),
-        '\r' => out.extend_from_slice(b"\\r"),
-        '\t' => out.extend_from_slice(b"\\t"),
-        control @ '\0'..='\u{1f}' => {
-            let code = control as usize;
-            out.extend_from_slice(b"\\u00");
-            out.extend_from_slice(&[HEX[code >> 4], HEX[code & 15]]);
-        }
-        other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
-    }
+    let mut bytes = [0; 8];
+    bytes[..name.len()].copy_from_slice(name);
+    u64::from_be_bytes(bytes)
 }

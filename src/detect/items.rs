@@ -4,7 +4,7 @@
 //! an item counts to [`super::form`].
 
 use super::cursor::Cursor;
-use super::form::{ITEM_FORM, Spelling, Writer, spell_string};
+use super::form::{ITEM_FORM, Spelling, Writer};
 use super::plan::Step;
 use super::rules::Selection;
 use super::{Entry, Path, Rules, Subject, Unreadable, Walk, locate, number};
@@ -110,7 +110,7 @@ impl Reader<'_> {
                 cursor.open()?;
                 while cursor.more(b'}')? {
                     spelled.clear();
-                    spell_string(cursor.key()?, &mut spelled)?;
+                    cursor.key()?.spell(&mut spelled)?;
                     if spelled[1..spelled.len() - 1] != **name {
                         cursor.skip()?;
                         continue;
@@ -132,9 +132,10 @@ impl Reader<'_> {
                 let mut next = 0;
                 cursor.open()?;
                 while cursor.more(b']')? {
-                    match next == *index {
-                        true => found = Some(self.follow(cursor, steps, at + 1)?),
-                        false => cursor.skip()?,
+                    if next == *index {
+                        found = Some(self.follow(cursor, steps, at + 1)?);
+                    } else {
+                        cursor.skip()?;
                     }
                     next += 1;
                 }
@@ -156,19 +157,19 @@ impl Reader<'_> {
             return Err(Unreadable::TooMany(self.items_max));
         }
         let start = cursor.start();
-        match self.selection.fixed() {
-            Some(plan) => self.writer.write(cursor, plan)?,
-            None => {
-                let mut end = cursor.clone();
-                end.skip()?;
-                let item = &cursor.text()[start..end.end()];
-                let plan = self.selection.plan_for(item)?;
-                self.writer.write(cursor, &plan)?;
-            }
+        if let Some(plan) = self.selection.fixed() {
+            self.writer.write(cursor, plan)?;
+        } else {
+            let mut end = cursor.clone();
+            end.skip()?;
+            let item = &cursor.text()[start..end.end()];
+            let plan = self.selection.plan_for(item)?;
+            self.writer.write(cursor, &plan)?;
         }
-        let (subject, kind) = match self.is_document {
-            true => (Subject::default(), Kind::Text),
-            false => self.subject(cursor.text())?,
+        let (subject, kind) = if self.is_document {
+            (Subject::default(), Kind::Text)
+        } else {
+            self.subject(cursor.text())?
         };
         let entry = Entry {
             subject,
@@ -226,17 +227,16 @@ fn part(value: &[u8], spelling: &mut Vec<u8>) -> Result<Kind, String> {
     match value.first().copied().unwrap_or(0) {
         b'"' => {
             let text = Cursor::over(value).string();
-            text.and_then(|text| spell_string(text, spelling))
+            text.and_then(|text| text.spell(spelling))
                 .map_err(|error| error.to_string())?;
             Ok(Kind::Text)
         }
         b'-' | b'0'..=b'9' => {
             let start = spelling.len();
             number::spell(value, spelling).map_err(|error| error.to_string())?;
-            match number::is_plain_integer(&spelling[start..]) {
-                true => Ok(Kind::Number),
-                false => Err("is no integer".to_owned()),
-            }
+            let is_integer = number::is_plain_integer(&spelling[start..]);
+            let fault = || "is no integer".to_owned();
+            is_integer.then_some(Kind::Number).ok_or_else(fault)
         }
         other => Err(format!(
             "is {}, not a string or an integer",

@@ -10,7 +10,6 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::cursor::Cursor;
-use super::form::spell_string;
 use super::plan::{End, Listed, Plan, Step};
 use super::tree::Tree;
 use super::{Path, Unreadable};
@@ -88,7 +87,7 @@ fn find(
             cursor.open()?;
             while cursor.more(b'}')? {
                 name.clear();
-                spell_string(cursor.key()?, &mut name)?;
+                cursor.key()?.spell(&mut name)?;
                 if let Some(child) = node.member(&name[1..name.len() - 1]) {
                     last.insert(child, cursor.clone());
                 }

@@ -21,6 +21,7 @@ mod plan;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod text;
 mod tree;
 
 use std::ops::Range;

@@ -11,7 +11,7 @@ use super::Unreadable;
 
 /// Most digits of an integer that is spelled plainly; a longer one is spelled with an exponent if
 /// it ends in zeros. Holds 128 bits, and keeps `1e999999999` from filling the memory.
-const PLAIN_DIGITS_MAX: i64 = 40;
+const PLAIN_DIGITS_MAX: u8 = 40;
 
 /// The largest exponent that is read, either way; `1e-1000000001` is taken for garbage.
 const EXPONENT_MAX: i64 = 1_000_000_000;
@@ -26,7 +26,7 @@ const EXPONENT_MAX: i64 = 1_000_000_000;
 #[inline]
 pub(super) fn spell(literal: &[u8], out: &mut Vec<u8>) -> Result<(), Unreadable> {
     let digits = literal.strip_prefix(b"-").unwrap_or(literal);
-    let is_short = digits.len() <= PLAIN_DIGITS_MAX as usize;
+    let is_short = digits.len() <= usize::from(PLAIN_DIGITS_MAX);
     if is_short && digits.iter().all(u8::is_ascii_digit) && literal != b"-0" {
         out.extend_from_slice(literal);
         return Ok(());
@@ -37,7 +37,7 @@ pub(super) fn spell(literal: &[u8], out: &mut Vec<u8>) -> Result<(), Unreadable>
 /// Whether a spelling is that of an integer that is spelled plainly.
 pub(super) fn is_plain_integer(spelling: &[u8]) -> bool {
     let digits = spelling.strip_prefix(b"-").unwrap_or(spelling);
-    digits.iter().all(u8::is_ascii_digit) && digits.len() <= PLAIN_DIGITS_MAX as usize
+    digits.iter().all(u8::is_ascii_digit) && digits.len() <= usize::from(PLAIN_DIGITS_MAX)
 }
 
 fn normalise(literal: &[u8], out: &mut Vec<u8>) -> Result<(), Unreadable> {
@@ -64,7 +64,7 @@ fn normalise(literal: &[u8], out: &mut Vec<u8>) -> Result<(), Unreadable> {
     if out.len() == first {
         out.truncate(start);
         out.push(b'0');
-    } else if exponent > 0 && length(&out[first..]) + exponent <= PLAIN_DIGITS_MAX {
+    } else if exponent > 0 && length(&out[first..]) + exponent <= i64::from(PLAIN_DIGITS_MAX) {
         out.extend((0..exponent).map(|_| b'0'));
     } else if exponent != 0 {
         write!(out, "e{exponent}").map_err(|error| Unreadable::Json(error.to_string()))?;

@@ -101,15 +101,15 @@ impl Path {
     /// # Errors
     /// [`PathError`] for a path with a wildcard.
     pub fn check_id(&self) -> Result<(), PathError> {
-        match self.prefix.contains(&Step::Each) {
-            true => Err(PathError {
-                position: self.text.find('*').unwrap_or(0),
-                message: "`id` is one value, not every element: write a path without `*`, \
-                          or a list of paths"
-                    .to_owned(),
-            }),
-            false => Ok(()),
+        if !self.prefix.contains(&Step::Each) {
+            return Ok(());
         }
+        let message = "`id` is one value, not every element: write a path without `*`, \
+                       or a list of paths";
+        Err(PathError {
+            position: self.text.find('*').unwrap_or(0),
+            message: message.to_owned(),
+        })
     }
 
     /// Whether it may stand in `ignore`: something must be left.
@@ -117,14 +117,13 @@ impl Path {
     /// # Errors
     /// [`PathError`] for `$`.
     pub fn check_ignore(&self) -> Result<(), PathError> {
-        match self.is_root() {
-            true => Err(PathError {
-                position: 0,
-                message: "`ignore` would leave nothing: name members, like `$.fetched_at`"
-                    .to_owned(),
-            }),
-            false => Ok(()),
+        if !self.is_root() {
+            return Ok(());
         }
+        Err(PathError {
+            position: 0,
+            message: "`ignore` would leave nothing: name members, like `$.fetched_at`".to_owned(),
+        })
     }
 
     /// All of it, if it streams.

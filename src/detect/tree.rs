@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
 use super::Unreadable;
 use super::cursor::Cursor;
@@ -61,10 +61,8 @@ impl Tree {
                 while cursor.more(b']')? {
                     elements.push(Self::read(cursor)?);
                 }
-                match is_unordered {
-                    true => Ok(Self::Bag(elements)),
-                    false => Ok(Self::List(elements)),
-                }
+                let list = if is_unordered { Self::Bag } else { Self::List };
+                Ok(list(elements))
             }
             b'"' => Ok(Self::Text(cursor.string()?.decode()?)),
             b't' => cursor.skip().map(|()| Self::Word(Value::Bool(true))),
@@ -85,9 +83,8 @@ impl Tree {
             }
             Self::Object(members) => {
                 let members = members.into_iter();
-                Value::Object(Map::from_iter(
-                    members.map(|(name, member)| (name, member.into_value())),
-                ))
+                let members = members.map(|(name, member)| (name, member.into_value()));
+                Value::Object(members.collect())
             }
         }
     }

@@ -33,9 +33,10 @@ fn rules() -> impl Strategy<Value = Rules> {
     (any::<bool>(), some_paths(), some_paths()).prop_map(|(ignores, listed, unordered)| {
         let all = |texts: &[String]| paths(&texts.iter().map(String::as_str).collect::<Vec<_>>());
         Rules {
-            fields: match ignores {
-                true => Fields::Ignore(all(&listed)),
-                false => Fields::Only(all(&listed)),
+            fields: if ignores {
+                Fields::Ignore(all(&listed))
+            } else {
+                Fields::Only(all(&listed))
             },
             unordered: all(&unordered),
             ..Rules::default()

@@ -2,6 +2,7 @@
 
 mod changes;
 mod differential;
+mod projection;
 mod reading;
 mod reference;
 

@@ -2,9 +2,11 @@
 //! spellings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use proptest::prelude::*;
 use serde_json::Value;
+use serde_json_path::NormalizedPath;
 
 use super::super::{Fields, Path, Rules};
 
@@ -85,7 +87,7 @@ impl Model {
                 if let Some(&(name, _)) = rng.choice(&members).filter(|_| rng.u8(..) < 30) {
                     members.push((name, &hidden));
                 }
-                let hides = |pair: &(&String, &Self)| std::ptr::eq(pair.1, &hidden);
+                let hides = |pair: &(&String, &Self)| *pair.1 == hidden;
                 rng.shuffle(&mut members);
                 members.sort_by_key(|pair| !hides(pair));
                 out.push('{');
@@ -153,13 +155,8 @@ fn spell_decimal(mantissa: i32, exponent: i32, rng: &mut fastrand::Rng, out: &mu
     let zeros = rng.usize(..3);
     let exponent = exponent - i32::try_from(zeros).unwrap();
     let mark = if rng.bool() { 'e' } else { 'E' };
-    out.push_str(&format!(
-        "{mantissa}{}{mark}{exponent}",
-        match mantissa {
-            0 => "",
-            _ => &"00"[..zeros],
-        }
-    ));
+    let zeros = if mantissa == 0 { "" } else { &"00"[..zeros] };
+    write!(out, "{mantissa}{zeros}{mark}{exponent}").unwrap();
 }
 
 fn spell_text(text: &str, rng: &mut fastrand::Rng, out: &mut String) {
@@ -168,10 +165,10 @@ fn spell_text(text: &str, rng: &mut fastrand::Rng, out: &mut String) {
         match char {
             '"' | '\\' | '/' if rng.bool() => out.extend(['\\', char]),
             '\n' if rng.bool() => out.push_str("\\n"),
-            '"' | '\\' | '\0'..='\u{1f}' => out.push_str(&format!("\\u{:04x}", char as u32)),
+            '"' | '\\' | '\0'..='\u{1f}' => write!(out, "\\u{:04x}", char as u32).unwrap(),
             _ if rng.u8(..) < 40 => {
                 for unit in char.encode_utf16(&mut [0; 2]) {
-                    out.push_str(&format!("\\u{unit:04X}"));
+                    write!(out, "\\u{unit:04X}").unwrap();
                 }
             }
             _ => out.push(char),
@@ -189,7 +186,7 @@ pub(super) fn form(text: &str, rules: &Rules) -> String {
         for path in paths {
             let path = serde_json_path::JsonPath::parse(path.as_str()).unwrap();
             let nodes = path.query_located(&root);
-            places.extend(nodes.locations().map(|location| location.to_json_pointer()));
+            places.extend(nodes.locations().map(NormalizedPath::to_json_pointer));
         }
         places
     };
