@@ -12,7 +12,7 @@ use super::plan::Step;
 ///
 /// A path of member names, indices and wildcards streams: it is followed in the text, and no tree
 /// is built. Any other (filters, slices, descendants, several selectors in one bracket, escapes or
-/// negative indices) is asked of a tree, which costs some ten times as much and gives the same.
+/// negative indices) is asked of a tree, which costs some three times as much and gives the same.
 #[derive(Debug, Clone)]
 pub struct Path {
     text: String,
