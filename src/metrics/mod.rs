@@ -4,19 +4,20 @@
 //! every series of a configured name exists at 0 from load. Nothing outside this room names
 //! `prometheus`.
 
+mod deliver;
 mod poll;
-mod upstream;
-mod store;
 mod proxy;
-
-pub use proxy::{InFlight, ProxyMetrics, RouteMetrics};
+mod store;
+mod upstream;
 
 use prometheus::core::Collector;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
+pub use deliver::{DeliverMetrics, EndpointMetrics};
 pub use poll::{EventCounts, PollMetrics, SourceSeries};
-pub use upstream::{UpstreamMetrics, UpstreamSeries};
+pub use proxy::{InFlight, ProxyMetrics, RouteMetrics};
 pub use store::StoreMetrics;
+pub use upstream::{UpstreamMetrics, UpstreamSeries};
 
 /// An own registry: two doorbells in one process do not share series. Cheap to clone.
 #[derive(Clone, Debug)]
