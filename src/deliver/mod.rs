@@ -1,1 +1,283 @@
-//! (to come)
+//! The engine that rings: signed webhooks to endpoints, at least once, in order per subject.
+//!
+//! Decides who hears what, when an attempt is made and what follows from its outcome. Leaves
+//! durability to [`crate::store`] and never speaks to the poller: they meet in the store, whose
+//! position says that there is something to ring.
+//!
+//! | file | what it decides |
+//! | --- | --- |
+//! | `lane` | pure: one endpoint's view of one source: order per subject, parking, watermark |
+//! | `queue` | pure: turns between an endpoint's lanes, bounds, what is settled together |
+//! | `verdict` | pure: what an answer means, when to try again |
+//! | `attempt` | one POST |
+//! | `worker` | the task of an endpoint, which carries the above out |
+
+mod attempt;
+mod board;
+mod lane;
+mod queue;
+mod verdict;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use crate::client::{self, Resolver};
+use crate::clock::Clock;
+use crate::config::{Endpoint, Live};
+use crate::event::{Kind, OPERATIONAL_SOURCE};
+use crate::metrics::DeliverMetrics;
+use crate::name::Name;
+use crate::shutdown::{Phase, Shutdown};
+use crate::store::{Position, SourceId, Store, StoreError};
+
+use board::{Board, Inbox};
+use lane::{Kinds, WAITING_MAX};
+use queue::Queue;
+use worker::{Clients, Worker};
+
+/// What the deliverer is built from.
+#[derive(Debug)]
+pub struct Parts {
+    /// The configuration in force.
+    pub live: Live,
+    /// Where events are and outcomes go.
+    pub store: Store,
+    /// Names to addresses.
+    pub resolver: Resolver,
+    /// Its series.
+    pub metrics: DeliverMetrics,
+    /// Wall-clock time.
+    pub clock: Clock,
+    /// When to stop.
+    pub shutdown: Shutdown,
+}
+
+/// Why the deliverer does not start.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StartError {
+    /// The store does not tell where deliveries stand.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The HTTP client cannot be built.
+    #[error("webhooks cannot be sent: {0}")]
+    Client(String),
+}
+
+/// The deliverer at work. Cheap to clone; dropping it stops nothing, [`Shutdown`] does.
+#[derive(Clone, Debug)]
+pub struct Deliverer {
+    endpoints: Arc<[Shown]>,
+    clock: Clock,
+    tasks: TaskTracker,
+}
+
+/// An endpoint as others may see it.
+#[derive(Debug)]
+struct Shown {
+    name: Name,
+    url: String,
+    board: Arc<Board>,
+}
+
+/// How an endpoint stands.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct EndpointStatus {
+    /// Its name.
+    pub name: String,
+    /// Scheme, host and port of its URL: paths and queries of webhooks are often secrets.
+    pub url: String,
+    /// Whether it is rung; false after it answered 410.
+    pub enabled: bool,
+    /// Deliveries that have not come to an end. Counted to the last one when the endpoint is up to
+    /// date, else every few seconds.
+    pub pending: u64,
+    /// Age of the oldest of them in seconds, a second old at most; absent: there is none.
+    pub oldest_pending_seconds: Option<u64>,
+    /// Subjects whose later events wait for a retry.
+    pub blocked_subjects: u64,
+}
+
+/// Where pokes of a source go: inboxes of endpoints and the lane in each.
+type Hearers = HashMap<SourceId, Vec<(Arc<Inbox>, usize)>>;
+
+impl Deliverer {
+    /// Takes up deliveries where they were left, and new ones from now on. `sources` are the
+    /// configured ones; the operational pseudo-source is added here.
+    ///
+    /// Must be called inside a tokio runtime, after [`client::install_crypto_provider`].
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is running then.
+    pub async fn start(parts: Parts, sources: &[(Name, SourceId)]) -> Result<Self, StartError> {
+        let client = |allow_private| {
+            client::webhooks(allow_private, parts.resolver).map_err(StartError::Client)
+        };
+        let clients = Clients {
+            guarded: client(false)?,
+            unguarded: client(true)?,
+        };
+        // Taken before the lanes are read: what is committed in between is told twice, not never.
+        let news = parts.store.position();
+        let after = *news.borrow();
+        let config = parts.live.load_full();
+        let (mut shown, mut ready, mut hearers) = (Vec::new(), Vec::new(), Hearers::new());
+        for endpoint in config.endpoints.values() {
+            let inbox = Arc::new(Inbox::default());
+            let board = Arc::new(Board::new());
+            let heard = heard(endpoint, sources);
+            for (lane, (source, _)) in heard.iter().enumerate() {
+                let hearer = (Arc::clone(&inbox), lane);
+                hearers.entry(*source).or_default().push(hearer);
+            }
+            let queue = restore(&parts.store, endpoint, heard).await?;
+            shown.push(Shown {
+                name: endpoint.name.clone(),
+                url: endpoint.url.origin().ascii_serialization(),
+                board: Arc::clone(&board),
+            });
+            let worker = Worker {
+                endpoint: Arc::clone(endpoint),
+                live: Arc::clone(&parts.live),
+                store: parts.store.clone(),
+                clients: clients.clone(),
+                clock: parts.clock.clone(),
+                shutdown: parts.shutdown.clone(),
+                metrics: parts.metrics.endpoint(endpoint.name.as_str()),
+                inbox,
+                board,
+            };
+            ready.push((worker, queue));
+        }
+        let tasks = TaskTracker::new();
+        for (worker, queue) in ready {
+            tasks.spawn(worker.run(queue));
+        }
+        let (store, shutdown) = (parts.store, parts.shutdown);
+        let tell = tell(store, (news, after), hearers);
+        tasks.spawn(async move {
+            tokio::select! {
+                () = tell => {}
+                () = shutdown.reached(Phase::Draining) => {}
+            }
+        });
+        tasks.close();
+        Ok(Self {
+            endpoints: shown.into(),
+            clock: parts.clock,
+            tasks,
+        })
+    }
+
+    /// How each endpoint stands, by name.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<EndpointStatus> {
+        let now = self.clock.now();
+        let status = |shown: &Shown| {
+            let (pending, blocked_subjects) = shown.board.held();
+            let oldest = shown.board.oldest_at().filter(|_| pending > 0);
+            EndpointStatus {
+                name: shown.name.to_string(),
+                url: shown.url.clone(),
+                enabled: shown.board.is_enabled(),
+                pending,
+                oldest_pending_seconds: oldest.map(|at| now.since(at).as_secs()),
+                blocked_subjects,
+            }
+        };
+        self.endpoints.iter().map(status).collect()
+    }
+
+    /// Resolves once a drain is done: attempts in flight have ended, their outcomes are on disk.
+    /// At [`Phase::Stopping`] it resolves whatever there is.
+    pub async fn drained(&self) {
+        self.tasks.wait().await;
+    }
+}
+
+/// The sources of which an endpoint hears anything, with the kinds that it hears.
+fn heard(endpoint: &Endpoint, sources: &[(Name, SourceId)]) -> Vec<(SourceId, Kinds)> {
+    let of_sources = Kind::OF_SOURCES;
+    let operational = Kind::ALL
+        .into_iter()
+        .filter(|kind| !of_sources.contains(kind));
+    let operational: Vec<Kind> = operational.collect();
+    let hears = |name: &str, kinds: &[Kind]| -> Kinds {
+        let kinds = kinds.iter().copied();
+        kinds
+            .filter(|kind| endpoint.hears(&kind.event_type(name)))
+            .collect()
+    };
+    let own = (
+        SourceId::OPERATIONAL,
+        hears(OPERATIONAL_SOURCE, &operational),
+    );
+    let configured = sources
+        .iter()
+        .map(|(name, id)| (*id, hears(name.as_str(), &of_sources)));
+    let all = std::iter::once(own).chain(configured);
+    all.filter(|(_, kinds)| !kinds.is_empty()).collect()
+}
+
+/// An endpoint's queue as the store remembers it.
+async fn restore(
+    store: &Store,
+    endpoint: &Endpoint,
+    heard: Vec<(SourceId, Kinds)>,
+) -> Result<Queue, StoreError> {
+    let sources: Vec<SourceId> = heard.iter().map(|(source, _)| *source).collect();
+    let states = store.lanes(&endpoint.name, &sources).await?;
+    let mut waiting = Vec::new();
+    for (lane, state) in states.iter().enumerate() {
+        if state.parked > 0 {
+            waiting.push((lane, store.waiting(state.id, WAITING_MAX).await?));
+        }
+    }
+    let kinds = heard.into_iter().map(|(_, kinds)| kinds);
+    let mut queue = Queue::new(states.into_iter().zip(kinds).collect(), endpoint.order);
+    for (lane, parked) in waiting {
+        queue.restore(lane, parked);
+    }
+    let load = queue.load();
+    info!(endpoint = %endpoint.name, pending = load.pending(), stuck = load.stuck, "endpoint is up");
+    Ok(queue)
+}
+
+/// Pause after the news could not be read.
+const NEWS_PAUSE: Duration = Duration::from_secs(1);
+
+/// Pokes those who hear a source whenever it commits. Ends with the store.
+async fn tell(
+    store: Store,
+    (mut news, mut after): (watch::Receiver<Position>, Position),
+    hearers: Hearers,
+) {
+    loop {
+        if news
+            .wait_for(|position| *position > after)
+            .await
+            .map(|_| ())
+            .is_err()
+        {
+            return;
+        }
+        match store.news(after).await {
+            Ok((sources, position)) => {
+                after = position;
+                let told = sources.iter().filter_map(|source| hearers.get(source));
+                for (inbox, lane) in told.flatten() {
+                    inbox.poke([*lane]);
+                }
+            }
+            Err(error) => {
+                error!(%error, "what is to be rung cannot be read");
+                tokio::time::sleep(NEWS_PAUSE).await;
+            }
+        }
+    }
+}

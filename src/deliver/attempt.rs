@@ -1,0 +1,130 @@
+//! One POST of one event to one endpoint, and what came of it.
+//!
+//! Decides headers, what of an answer is read, and the class of a failure. What follows is
+//! [`super::verdict`]'s question.
+
+use std::error::Error;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Method};
+
+use crate::client::{self, PrivateAddress};
+use crate::config::Endpoint;
+use crate::event::Event;
+use crate::signature;
+use crate::time::Timestamp;
+
+use super::verdict::{Answer, retry_after};
+
+/// How much of a failed answer is kept.
+const ANSWER_BYTES_MAX: usize = 1024;
+/// How much of an accepted answer is read, so that its connection can be used again. A longer one
+/// costs more to read than a new connection.
+const DRAIN_BYTES_MAX: usize = 16 * 1024;
+/// How long that may take: the webhook is accepted already, and its slot is wanted.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+
+/// Posts `event` at `now`. Never fails: a failure is an answer too.
+pub(super) async fn post(
+    client: &reqwest::Client,
+    endpoint: &Endpoint,
+    event: &Event,
+    now: Timestamp,
+) -> Answer {
+    if !endpoint.allow_private && client::literal(&endpoint.url).is_err() {
+        return failure(PRIVATE_ADDRESS);
+    }
+    let Some(request) = request(endpoint, event, now) else {
+        return failure("request");
+    };
+    match client.execute(request).await {
+        Ok(response) => read(response, now).await,
+        Err(error) => failure(class(&error)),
+    }
+}
+
+const PRIVATE_ADDRESS: &str = "private_address";
+
+fn failure(error: &'static str) -> Answer {
+    Answer {
+        error: Some(error),
+        ..Answer::default()
+    }
+}
+
+/// The request, or `None` when a header value cannot be written, which ids, numbers and base64
+/// always can.
+fn request(endpoint: &Endpoint, event: &Event, now: Timestamp) -> Option<reqwest::Request> {
+    let (body, id) = (event.body(), event.id.to_string());
+    let signed_at = now.as_seconds();
+    let signature = signature::sign(&endpoint.secrets, &id, signed_at, body.as_bytes());
+    let mut request = reqwest::Request::new(Method::POST, endpoint.url.clone());
+    *request.timeout_mut() = Some(endpoint.timeout);
+    // The endpoint's own headers come first: they never replace those that receivers verify.
+    let headers = request.headers_mut();
+    headers.clone_from(&endpoint.headers);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(WEBHOOK_ID, HeaderValue::try_from(id).ok()?);
+    headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(signed_at));
+    headers.insert(WEBHOOK_SIGNATURE, HeaderValue::try_from(signature).ok()?);
+    *request.body_mut() = Some(body.into());
+    Some(request)
+}
+
+async fn read(mut response: reqwest::Response, now: Timestamp) -> Answer {
+    let status = response.status();
+    if status.is_success() {
+        let drained = beginning(&mut response, DRAIN_BYTES_MAX);
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, drained).await;
+        return Answer {
+            status: Some(status.as_u16()),
+            ..Answer::default()
+        };
+    }
+    let asked = response.headers().get(RETRY_AFTER);
+    let retry_after = asked.and_then(|value| retry_after(value, now));
+    let body = beginning(&mut response, ANSWER_BYTES_MAX).await;
+    Answer {
+        status: Some(status.as_u16()),
+        error: Some("status"),
+        body: Some(String::from_utf8_lossy(&body).into()),
+        retry_after,
+    }
+}
+
+/// The first `limit` bytes of a body, or what came before it broke off. The request's timeout
+/// bounds the time.
+async fn beginning(response: &mut reqwest::Response, limit: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        let room = limit - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            break;
+        }
+    }
+    body
+}
+
+/// The class of an exchange without an answer.
+fn class(error: &reqwest::Error) -> &'static str {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if inner.is::<PrivateAddress>() {
+            return PRIVATE_ADDRESS;
+        }
+        cause = inner.source();
+    }
+    if error.is_timeout() {
+        "timeout"
+    } else if error.is_connect() {
+        "connect"
+    } else {
+        "exchange"
+    }
+}

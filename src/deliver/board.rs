@@ -1,0 +1,110 @@
+//! Where the task of an endpoint meets the rest: what it is told, and what it shows.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::time::Timestamp;
+
+/// Lanes of one endpoint whose sources committed events. Holds each lane once, so it is bounded by
+/// the number of sources.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    lanes: Mutex<BTreeSet<usize>>,
+    notify: Notify,
+}
+
+impl Inbox {
+    /// Adds lanes.
+    pub(super) fn poke(&self, lanes: impl IntoIterator<Item = usize>) {
+        self.lanes.lock().extend(lanes);
+        self.notify.notify_one();
+    }
+
+    /// Lanes poked since the last call; waits for the first. Loses nothing when dropped: lanes are
+    /// taken in the moment of returning.
+    pub(super) async fn pokes(&self) -> BTreeSet<usize> {
+        loop {
+            let lanes = std::mem::take(&mut *self.lanes.lock());
+            if !lanes.is_empty() {
+                return lanes;
+            }
+            self.notify.notified().await;
+        }
+    }
+}
+
+/// How an endpoint stands, for those who ask.
+#[derive(Debug)]
+pub(super) struct Board {
+    is_enabled: AtomicBool,
+    pending: AtomicU64,
+    blocked: AtomicU64,
+    /// Milliseconds since the epoch; [`NOTHING`]: nothing is pending.
+    oldest: AtomicI64,
+}
+
+const NOTHING: i64 = i64::MIN;
+
+// Each value stands for itself, so `Relaxed` is enough.
+impl Board {
+    pub(super) fn new() -> Self {
+        Self {
+            is_enabled: AtomicBool::new(true),
+            pending: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
+            oldest: AtomicI64::new(NOTHING),
+        }
+    }
+
+    pub(super) fn disable(&self) {
+        self.is_enabled.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn holds(&self, pending: u64, blocked: u64) {
+        self.pending.store(pending, Ordering::Relaxed);
+        self.blocked.store(blocked, Ordering::Relaxed);
+    }
+
+    pub(super) fn oldest(&self, at: Option<Timestamp>) {
+        let millis = at.map_or(NOTHING, Timestamp::as_millis);
+        self.oldest.store(millis, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_enabled(&self) -> bool {
+        self.is_enabled.load(Ordering::Relaxed)
+    }
+
+    /// Pending deliveries and blocked subjects.
+    pub(super) fn held(&self) -> (u64, u64) {
+        let pending = self.pending.load(Ordering::Relaxed);
+        (pending, self.blocked.load(Ordering::Relaxed))
+    }
+
+    /// When the oldest pending event was committed.
+    pub(super) fn oldest_at(&self) -> Option<Timestamp> {
+        let millis = self.oldest.load(Ordering::Relaxed);
+        (millis != NOTHING).then(|| Timestamp::from_millis(millis))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_poke_is_told_once_however_often_it_came() {
+        let inbox = Inbox::default();
+        inbox.poke([3, 1]);
+        inbox.poke([3]);
+        assert_eq!(inbox.pokes().await, BTreeSet::from([1, 3]));
+        let later = async {
+            tokio::task::yield_now().await;
+            inbox.poke([2]);
+        };
+        let (pokes, ()) = tokio::join!(inbox.pokes(), later);
+        assert_eq!(pokes, BTreeSet::from([2]));
+    }
+}

@@ -1,0 +1,696 @@
+//! One endpoint's view of one source's events, as it moves on. Pure.
+//!
+//! Decides which events may be attempted now, which wait behind an earlier one of their subject,
+//! what of that must be parked, and how far the watermark may go. Leaves turns between lanes and
+//! the collecting of what is to be settled to [`super::queue`], outcomes to [`super::verdict`].
+//!
+//! What keeps the promises:
+//! - An event is on disk as settled or parked before, or in the same transaction as, the watermark
+//!   passes it. Everything in `window` is after the watermark, or is being settled with it.
+//! - A subject with blocked rows always has exactly one waiting row, its *head*: when a head is
+//!   done, the same transaction makes the next blocked row the head. So what [`Store::waiting`]
+//!   tells after a restart names every stuck subject.
+//!
+//! [`Store::waiting`]: crate::store::Store::waiting
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use crate::config::Order;
+use crate::detect::Subject;
+use crate::event::{Event, EventKey, Kind};
+use crate::store::{
+    Attempt, DeliveryId, LaneId, LaneState, Parked, Scanned, Settled, SourceId, Then,
+};
+use crate::time::Timestamp;
+
+use super::queue::Draft;
+
+/// Most unsettled events of a lane in memory: what keeps a fast endpoint busy for some ten
+/// milliseconds, while a batch is settled and the next events are read.
+pub(super) const WINDOW: usize = 256;
+/// A scan brings at least so many, so that a full window is not topped up event by event.
+const SCAN_MIN: usize = WINDOW / 4;
+/// Most waiting deliveries of a lane, each of another subject where order is kept; beyond it the
+/// lane reads no further until some are settled. [`crate::store::Store::waiting`] gives no more at
+/// once, and all of them must be known after a restart.
+pub(super) const WAITING_MAX: usize = 4_096;
+/// How many events a lane goes ahead of one that is slow: what a restart has to skip, one by one.
+const SPAN_MAX: u64 = 32_768;
+
+/// A set of kinds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Kinds(u16);
+
+impl Kinds {
+    pub(super) fn contains(self, kind: Kind) -> bool {
+        self.0 & (1 << kind.number()) != 0
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl FromIterator<Kind> for Kinds {
+    fn from_iter<I: IntoIterator<Item = Kind>>(kinds: I) -> Self {
+        let bits = kinds.into_iter().map(|kind| 1 << kind.number());
+        Self(bits.fold(0, |all, bit: u16| all | bit))
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Lane {
+    id: LaneId,
+    source: SourceId,
+    heard: Kinds,
+    order: Order,
+    /// Every event up to here was read.
+    cursor: EventKey,
+    /// What was last handed over to be settled.
+    watermark: EventKey,
+    /// Events after the cursor that were settled or parked before the start.
+    known: BTreeSet<EventKey>,
+    /// Events that were read and are neither settled nor parked.
+    window: BTreeMap<EventKey, Slot>,
+    /// Parked deliveries with a due time.
+    waiting: BTreeMap<EventKey, Waiting>,
+    /// Subjects with something in the window or parked; where order is kept.
+    lines: HashMap<Subject, Line>,
+    /// What may be attempted, in turn.
+    ready: VecDeque<EventKey>,
+    /// Events of the window ever met.
+    met: u64,
+    /// Heard events after the cursor, as far as was counted.
+    backlog: u64,
+    /// Parked rows, blocked ones included.
+    parked: u64,
+    scan: Scan,
+    /// More was waiting at the start than this lane can know: it reads nothing new.
+    is_crowded: bool,
+    /// In which of the queue's lists it stands.
+    pub(super) listed: Listed,
+}
+
+/// Lists of [`super::queue::Queue`] that name a lane at most once.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    pub(super) turn: bool,
+    pub(super) hungry: bool,
+    pub(super) dirty: bool,
+}
+
+/// Whether there is something to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scan {
+    /// Everything was read.
+    Done,
+    /// There may be events after the cursor.
+    Wanted,
+    /// Being read; `again` when more was committed meanwhile.
+    Running { again: bool },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Waits behind an earlier one, or until it is due.
+    Held,
+    /// Waits for its promotion to head of its subject to be on disk.
+    Promoted,
+    /// In `ready`.
+    Ready,
+    /// Being attempted.
+    Flying,
+    /// Done, and handed over to be settled.
+    Settling,
+}
+
+#[derive(Debug)]
+struct Slot {
+    kind: Kind,
+    subject: Subject,
+    at: Timestamp,
+    event: Option<Event>,
+    stage: Stage,
+    /// Its number among the events ever met.
+    nth: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    kind: Kind,
+    subject: Subject,
+    at: Timestamp,
+    attempts: u32,
+    stage: Stage,
+}
+
+/// What is known of a subject that is not free.
+#[derive(Debug)]
+enum Line {
+    /// Its head is done or attempted first; later events wait in the window.
+    Moving { followers: VecDeque<EventKey> },
+    /// Its head is parked; later events are parked behind it.
+    Stuck {
+        head: EventKey,
+        /// Whether there may be blocked rows.
+        behind: bool,
+        /// The last draft that parked one of them.
+        draft: u64,
+    },
+    /// Its parked head is done, and what is blocked behind it is being asked for; events met
+    /// meanwhile wait in the window.
+    Leaving { followers: VecDeque<EventKey> },
+}
+
+/// An attempt that may be made.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) delivery: DeliveryId,
+    pub(super) kind: Kind,
+    /// Attempts made before.
+    pub(super) attempts: u32,
+    /// When the event was committed.
+    pub(super) at: Timestamp,
+    /// All of it, unless it must be loaded.
+    pub(super) event: Option<Event>,
+}
+
+/// A parked head is done; before that can be settled, the store must tell what is behind it.
+#[derive(Debug)]
+pub(super) struct Asking {
+    pub(super) row: Settled,
+    /// Not before this draft is on disk.
+    pub(super) after: u64,
+}
+
+/// How much a lane holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Load {
+    /// Heard events not yet read.
+    pub(super) backlog: u64,
+    /// Events in the window.
+    pub(super) window: u64,
+    /// Parked deliveries in memory.
+    pub(super) waiting: u64,
+    /// Parked deliveries on disk.
+    pub(super) parked: u64,
+    /// Subjects whose head is parked.
+    pub(super) stuck: u64,
+}
+
+impl Lane {
+    /// A lane as the store remembers it.
+    pub(super) fn new(state: LaneState, heard: Kinds, order: Order) -> Self {
+        let backlog = backlog(&state, heard);
+        let scan = if state.ahead.is_empty() {
+            Scan::Done
+        } else {
+            Scan::Wanted
+        };
+        Self {
+            id: state.id,
+            source: state.source,
+            heard,
+            order,
+            cursor: state.watermark,
+            watermark: state.watermark,
+            known: state.settled.into_iter().collect(),
+            window: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            lines: HashMap::new(),
+            ready: VecDeque::new(),
+            met: 0,
+            backlog,
+            parked: state.parked,
+            scan,
+            is_crowded: false,
+            listed: Listed::default(),
+        }
+    }
+
+    pub(super) fn id(&self) -> LaneId {
+        self.id
+    }
+
+    pub(super) fn source(&self) -> SourceId {
+        self.source
+    }
+
+    /// Takes in what waited at the start, and gives back when each is due.
+    ///
+    /// Where order is kept only the earliest of a subject may wait. Others are left from a time
+    /// when it was not kept: they are blocked behind the earliest from now on. Blocked rows left
+    /// from a time when order was kept are drained, one after the other.
+    pub(super) fn restore(
+        &mut self,
+        mut parked: Vec<Parked>,
+        draft: &mut Draft,
+    ) -> Vec<(Timestamp, EventKey)> {
+        self.is_crowded = parked.len() >= WAITING_MAX;
+        // With rows that this lane cannot know of, any subject may have some behind it.
+        let behind = self.is_crowded || self.parked > parked.len() as u64;
+        parked.sort_by_key(|parked| parked.event);
+        let mut dues = Vec::with_capacity(parked.len());
+        for row in parked {
+            match self.lines.get_mut(&row.subject) {
+                Some(Line::Stuck {
+                    behind,
+                    draft: last,
+                    ..
+                }) if self.order == Order::Subject => {
+                    *behind = true;
+                    *last = draft.number;
+                    draft
+                        .settling
+                        .parked
+                        .push((self.id, Parked { due: None, ..row }));
+                    continue;
+                }
+                None if self.order == Order::Subject || behind => {
+                    let head = Line::Stuck {
+                        head: row.event,
+                        behind,
+                        draft: 0,
+                    };
+                    self.lines.insert(row.subject.clone(), head);
+                }
+                _ => {}
+            }
+            dues.push((row.due.unwrap_or_default(), row.event));
+            self.waiting
+                .insert(row.event, Waiting::of(row, Stage::Held));
+        }
+        dues
+    }
+
+    /// There may be events after the cursor.
+    pub(super) fn poke(&mut self) {
+        self.scan = match self.scan {
+            Scan::Running { .. } => Scan::Running { again: true },
+            Scan::Done | Scan::Wanted => Scan::Wanted,
+        };
+    }
+
+    /// Room for events, as many as [`Lane::begin_scan`] would ask for.
+    fn room(&self) -> usize {
+        let window = self.window.len();
+        let waiting = self.waiting.len();
+        (WINDOW.saturating_sub(window)).min(WAITING_MAX.saturating_sub(waiting + window + 1))
+    }
+
+    pub(super) fn wants_scan(&self) -> bool {
+        let first = self.window.first_key_value();
+        let span = first.map_or(0, |(_, slot)| self.met - slot.nth);
+        let is_roomy = self.room() >= SCAN_MIN && span < SPAN_MAX;
+        self.scan == Scan::Wanted && is_roomy && !self.is_crowded
+    }
+
+    /// After which event to read, and at most how many.
+    pub(super) fn begin_scan(&mut self) -> (EventKey, usize) {
+        self.scan = Scan::Running { again: false };
+        (self.cursor, self.room())
+    }
+
+    /// The scan failed; it is wanted again.
+    pub(super) fn scan_failed(&mut self) {
+        self.scan = Scan::Wanted;
+    }
+
+    /// Takes in what was read.
+    pub(super) fn scanned(&mut self, events: Vec<Scanned>, limit: usize, draft: &mut Draft) {
+        let is_all = events.len() < limit && self.scan == (Scan::Running { again: false });
+        self.scan = if is_all { Scan::Done } else { Scan::Wanted };
+        for event in events {
+            self.cursor = event.key;
+            if self.known.remove(&event.key) || !self.heard.contains(event.kind) {
+                continue;
+            }
+            self.backlog = self.backlog.saturating_sub(1);
+            self.meet(event, draft);
+        }
+        if is_all {
+            self.backlog = 0;
+            self.known.clear();
+        }
+    }
+
+    fn meet(&mut self, event: Scanned, draft: &mut Draft) {
+        let key = event.key;
+        let mut slot = Slot {
+            kind: event.kind,
+            subject: event.subject,
+            at: event.at,
+            event: event.event,
+            stage: Stage::Ready,
+            nth: self.met,
+        };
+        if self.order == Order::Subject {
+            match self.lines.get_mut(&slot.subject) {
+                Some(Line::Stuck {
+                    behind,
+                    draft: last,
+                    ..
+                }) => {
+                    *behind = true;
+                    *last = draft.number;
+                    self.parked += 1;
+                    draft.settling.parked.push((self.id, slot.parked(key)));
+                    return;
+                }
+                Some(Line::Moving { followers } | Line::Leaving { followers }) => {
+                    slot.stage = Stage::Held;
+                    followers.push_back(key);
+                }
+                None => {
+                    let followers = VecDeque::new();
+                    self.lines
+                        .insert(slot.subject.clone(), Line::Moving { followers });
+                }
+            }
+        }
+        if slot.stage == Stage::Ready {
+            self.ready.push_back(key);
+        }
+        self.met += 1;
+        self.window.insert(key, slot);
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The next attempt that may be made.
+    pub(super) fn start(&mut self) -> Option<Start> {
+        let key = self.ready.pop_front()?;
+        let delivery = self.delivery(key);
+        if let Some(slot) = self.window.get_mut(&key) {
+            slot.stage = Stage::Flying;
+            return Some(Start {
+                delivery,
+                kind: slot.kind,
+                attempts: 0,
+                at: slot.at,
+                event: slot.event.take(),
+            });
+        }
+        let waiting = self.waiting.get_mut(&key)?;
+        waiting.stage = Stage::Flying;
+        Some(Start {
+            delivery,
+            kind: waiting.kind,
+            attempts: waiting.attempts,
+            at: waiting.at,
+            event: None,
+        })
+    }
+
+    /// An attempt that was not made after all; it is the next again.
+    pub(super) fn unstart(&mut self, start: Start) {
+        let key = start.delivery.event;
+        if let Some(slot) = self.window.get_mut(&key) {
+            slot.stage = Stage::Ready;
+            slot.event = start.event;
+        } else if let Some(waiting) = self.waiting.get_mut(&key) {
+            waiting.stage = Stage::Ready;
+        }
+        self.ready.push_front(key);
+    }
+
+    fn delivery(&self, event: EventKey) -> DeliveryId {
+        let lane = self.id;
+        DeliveryId { lane, event }
+    }
+
+    /// A waiting delivery is due.
+    pub(super) fn wake(&mut self, key: EventKey) {
+        if let Some(waiting) = self.waiting.get_mut(&key)
+            && waiting.stage == Stage::Held
+        {
+            waiting.stage = Stage::Ready;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// An attempt was made. It goes into the draft, unless the store must be asked first.
+    pub(super) fn finished(
+        &mut self,
+        key: EventKey,
+        attempt: Attempt,
+        then: Then,
+        draft: &mut Draft,
+    ) -> Option<Asking> {
+        let (kind, subject, committed_at) = self.words(key)?;
+        let delivery = self.delivery(key);
+        let row = Settled {
+            delivery,
+            subject,
+            kind,
+            committed_at,
+            attempt,
+            then,
+        };
+        if self.window.contains_key(&key) {
+            self.finished_first(row, draft);
+            return None;
+        }
+        self.finished_again(row, draft)
+    }
+
+    /// The first attempt of an event in the window.
+    fn finished_first(&mut self, row: Settled, draft: &mut Draft) {
+        let key = row.delivery.event;
+        if let Then::Retry(_) = row.then {
+            self.window.remove(&key);
+            let waiting = Waiting {
+                kind: row.kind,
+                subject: row.subject.clone(),
+                at: row.committed_at,
+                attempts: row.attempt.number,
+                stage: Stage::Held,
+            };
+            self.waiting.insert(key, waiting);
+            self.parked += 1;
+            if self.order == Order::Subject {
+                self.stick(&row.subject, key, draft);
+            }
+        } else if let Some(slot) = self.window.get_mut(&key) {
+            slot.stage = Stage::Settling;
+        }
+        draft.settling.attempts.push(row);
+    }
+
+    /// A further attempt of a parked event.
+    fn finished_again(&mut self, row: Settled, draft: &mut Draft) -> Option<Asking> {
+        let key = row.delivery.event;
+        let waiting = self.waiting.get_mut(&key)?;
+        if let Then::Retry(_) = row.then {
+            waiting.attempts = row.attempt.number;
+            waiting.stage = Stage::Held;
+            draft.settling.attempts.push(row);
+            return None;
+        }
+        waiting.stage = Stage::Settling;
+        if let Some(line) = self.lines.get_mut(&row.subject)
+            && let Line::Stuck {
+                head,
+                behind,
+                draft: after,
+            } = *line
+            && head == key
+        {
+            let followers = VecDeque::new();
+            if behind {
+                *line = Line::Leaving { followers };
+                return Some(Asking { row, after });
+            }
+            *line = Line::Moving { followers };
+        }
+        draft.settling.attempts.push(row);
+        None
+    }
+
+    /// The store told what is blocked behind a parked head that is done: both are settled
+    /// together, so that no crash leaves blocked rows without a head.
+    pub(super) fn answered(
+        &mut self,
+        row: Settled,
+        next: Option<Parked>,
+        now: Timestamp,
+        draft: &mut Draft,
+    ) {
+        if let Some(next) = next {
+            let head = next.event;
+            let promoted = Parked {
+                due: Some(now),
+                ..next
+            };
+            draft.settling.parked.push((self.id, promoted.clone()));
+            let promoted = Waiting::of(promoted, Stage::Promoted);
+            self.waiting.insert(head, promoted);
+            self.stick(&row.subject, head, draft);
+            if let Some(Line::Stuck { behind, .. }) = self.lines.get_mut(&row.subject) {
+                *behind = true;
+            }
+        } else if let Some(line) = self.lines.get_mut(&row.subject)
+            && let Line::Leaving { followers } = line
+        {
+            let followers = std::mem::take(followers);
+            *line = Line::Moving { followers };
+        }
+        draft.settling.attempts.push(row);
+    }
+
+    /// Makes `head` the parked head of its subject and parks what waits for it in the window.
+    fn stick(&mut self, subject: &Subject, head: EventKey, draft: &mut Draft) {
+        let Some(line) = self.lines.get_mut(subject) else {
+            return;
+        };
+        let followers = match line {
+            Line::Moving { followers } | Line::Leaving { followers } => std::mem::take(followers),
+            Line::Stuck { .. } => VecDeque::new(),
+        };
+        let behind = !followers.is_empty();
+        *line = Line::Stuck {
+            head,
+            behind,
+            draft: draft.number,
+        };
+        for key in followers {
+            if let Some(slot) = self.window.remove(&key) {
+                self.parked += 1;
+                draft.settling.parked.push((self.id, slot.parked(key)));
+            }
+        }
+    }
+
+    /// What was done is on disk: the subject may go on.
+    pub(super) fn settled(&mut self, key: EventKey) {
+        let subject = if let Some(slot) = self.window.remove(&key) {
+            slot.subject
+        } else if let Some(waiting) = self.waiting.remove(&key) {
+            self.parked = self.parked.saturating_sub(1);
+            waiting.subject
+        } else {
+            return;
+        };
+        match self.lines.get_mut(&subject) {
+            Some(Line::Moving { followers }) => match followers.pop_front() {
+                Some(next) => {
+                    if let Some(slot) = self.window.get_mut(&next) {
+                        slot.stage = Stage::Ready;
+                        self.ready.push_back(next);
+                    }
+                }
+                None => {
+                    self.lines.remove(&subject);
+                }
+            },
+            Some(Line::Stuck { head, .. }) => {
+                if let Some(next) = self.waiting.get_mut(head)
+                    && next.stage == Stage::Promoted
+                {
+                    next.stage = Stage::Ready;
+                    self.ready.push_back(*head);
+                }
+            }
+            Some(Line::Leaving { .. }) | None => {}
+        }
+    }
+
+    /// The watermark, if it can go further than was handed over: everything before the first event
+    /// that is not done.
+    pub(super) fn advance(&mut self) -> Option<EventKey> {
+        let open = self
+            .window
+            .iter()
+            .find(|(_, slot)| slot.stage != Stage::Settling);
+        let watermark = match open {
+            Some((first, _)) => EventKey::from_number(first.number() - 1),
+            None => self.cursor,
+        };
+        let moves = watermark > self.watermark;
+        self.watermark = self.watermark.max(watermark);
+        moves.then_some(watermark)
+    }
+
+    /// Corrects the count of what was not read yet; `state` was read just now.
+    pub(super) fn recount(&mut self, state: &LaneState) {
+        self.backlog = match self.scan {
+            Scan::Done => 0,
+            Scan::Wanted | Scan::Running { .. } => {
+                backlog(state, self.heard).saturating_sub(self.window.len() as u64)
+            }
+        };
+    }
+
+    /// Whether [`Lane::recount`] could tell something.
+    pub(super) fn is_behind(&self) -> bool {
+        self.scan != Scan::Done
+    }
+
+    /// When the earliest event that is not settled was committed, among those read.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        let window = self.window.first_key_value().map(|(_, slot)| slot.at);
+        let waiting = self
+            .waiting
+            .first_key_value()
+            .map(|(_, waiting)| waiting.at);
+        window.into_iter().chain(waiting).min()
+    }
+
+    pub(super) fn load(&self) -> Load {
+        let stuck = match self.order {
+            Order::Subject => self.waiting.len() as u64,
+            Order::None => 0,
+        };
+        Load {
+            backlog: self.backlog,
+            window: self.window.len() as u64,
+            waiting: self.waiting.len() as u64,
+            parked: self.parked,
+            stuck,
+        }
+    }
+
+    fn words(&self, key: EventKey) -> Option<(Kind, Subject, Timestamp)> {
+        if let Some(slot) = self.window.get(&key) {
+            return Some((slot.kind, slot.subject.clone(), slot.at));
+        }
+        let waiting = self.waiting.get(&key)?;
+        Some((waiting.kind, waiting.subject.clone(), waiting.at))
+    }
+}
+
+/// Heard events after the watermark that are neither settled nor parked.
+fn backlog(state: &LaneState, heard: Kinds) -> u64 {
+    let ahead = state.ahead.iter().filter(|(kind, _)| heard.contains(*kind));
+    let ahead: u64 = ahead.map(|(_, count)| count).sum();
+    ahead.saturating_sub(state.settled.len() as u64)
+}
+
+impl Slot {
+    /// The row that blocks it behind its subject's head.
+    fn parked(self, event: EventKey) -> Parked {
+        Parked {
+            event,
+            kind: self.kind,
+            subject: self.subject,
+            at: self.at,
+            attempts: 0,
+            due: None,
+        }
+    }
+}
+
+impl Waiting {
+    fn of(row: Parked, stage: Stage) -> Self {
+        Self {
+            kind: row.kind,
+            subject: row.subject,
+            at: row.at,
+            attempts: row.attempts,
+            stage,
+        }
+    }
+}

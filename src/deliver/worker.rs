@@ -1,0 +1,568 @@
+//! The task of one endpoint: carries out what its [`Queue`] decides.
+//!
+//! Decides nothing about deliveries but when to pause: while draining, after a 410, and while the
+//! store does not take outcomes. All attempts of an endpoint run inside its one task: a webhook
+//! costs no spawn and no message between threads.
+
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tracing::{debug, error, warn};
+
+use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::config::{Endpoint, Live};
+use crate::event::{self, Event, Kind};
+use crate::metrics::EndpointMetrics;
+use crate::shutdown::{Phase, Shutdown};
+use crate::store::{
+    Announcement, Attempt, DeliveryId, LaneState, Parked, Scanned, Settling, Store, StoreError,
+    Then,
+};
+use crate::time::Timestamp;
+
+use super::attempt;
+use super::board::{Board, Inbox};
+use super::lane::Start;
+use super::queue::{AskJob, Queue, ScanJob};
+use super::verdict::{Answer, judge};
+
+/// Pause after a read that failed.
+const READ_PAUSE: Duration = Duration::from_secs(1);
+/// Pauses between tries to settle: a disk that was full for a moment is noticed soon, one that
+/// stays full is not asked all the time.
+const SETTLE_PAUSE: Backoff = Backoff {
+    base: Duration::from_millis(500),
+    ceiling: Duration::from_secs(30),
+};
+/// How often gauges follow and idle watermarks are written, while there is anything to tell.
+const BEAT: Duration = Duration::from_secs(1);
+/// Every so many beats the backlog is counted anew.
+const RECOUNT_BEATS: u32 = 10;
+/// Most lanes counted anew at a time.
+const RECOUNT_LANES: usize = 64;
+/// The longest sleep: the due times are wall-clock times, and the wall clock may jump.
+const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// Most reports taken in before the queue is asked again what to do.
+const REPORTS_MAX: usize = 64;
+
+/// What a worker needs from outside.
+pub(super) struct Worker {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) live: Live,
+    pub(super) store: Store,
+    pub(super) clients: Clients,
+    pub(super) clock: Clock,
+    pub(super) shutdown: Shutdown,
+    pub(super) metrics: EndpointMetrics,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) board: Arc<Board>,
+}
+
+/// The two clients that all endpoints share.
+#[derive(Clone, Debug)]
+pub(super) struct Clients {
+    /// Reaches public addresses only.
+    pub(super) guarded: reqwest::Client,
+    /// Reaches every address.
+    pub(super) unguarded: reqwest::Client,
+}
+
+impl Worker {
+    /// Rings what `queue` holds and what comes in, until a drain is done.
+    pub(super) async fn run(self, queue: Queue) {
+        let mut running = Running {
+            worker: self,
+            queue,
+            jobs: FuturesUnordered::new(),
+            is_settling: false,
+            refusals: 0,
+            is_enabled: true,
+            is_draining: false,
+            failures: 0,
+            failing_since: None,
+            beat: None,
+            beats: 0,
+        };
+        running.work().await;
+    }
+}
+
+struct Running {
+    worker: Worker,
+    queue: Queue,
+    jobs: FuturesUnordered<BoxFuture<'static, Report>>,
+    is_settling: bool,
+    /// How often in a row the store refused to settle.
+    refusals: u32,
+    is_enabled: bool,
+    is_draining: bool,
+    /// Failed attempts in a row, of whatever delivery.
+    failures: u32,
+    failing_since: Option<Timestamp>,
+    /// When gauges follow next; `None`: nothing to tell.
+    beat: Option<Instant>,
+    beats: u32,
+}
+
+/// What a job found.
+enum Report {
+    Attempted(Box<Attempted>),
+    Loaded(Vec<(usize, Start, Loaded)>),
+    Scanned(ScanJob, Result<Vec<Scanned>, StoreError>),
+    Asked(AskJob, Result<Option<Parked>, StoreError>),
+    Settled(Result<(), StoreError>),
+    Recounted(Vec<usize>, Vec<LaneState>),
+}
+
+struct Attempted {
+    lane: usize,
+    start: Start,
+    at: Timestamp,
+    took: Duration,
+    answer: Answer,
+}
+
+/// What the store has of an event.
+enum Loaded {
+    Event(Event),
+    /// It can never be sent, for this reason.
+    Lost(&'static str),
+    /// The store could not tell now.
+    Unknown,
+}
+
+impl Running {
+    async fn work(&mut self) {
+        let shutdown = self.worker.shutdown.clone();
+        let inbox = Arc::clone(&self.worker.inbox);
+        let mut drain = std::pin::pin!(shutdown.reached(Phase::Draining));
+        let mut stop = std::pin::pin!(shutdown.reached(Phase::Stopping));
+        loop {
+            self.advance();
+            if self.is_over() {
+                return self.leave().await;
+            }
+            let pause = self.pause();
+            tokio::select! {
+                reports = reports(&mut self.jobs) => {
+                    for report in reports {
+                        self.take(report);
+                    }
+                }
+                pokes = inbox.pokes() => {
+                    for lane in pokes {
+                        self.queue.poke(lane);
+                    }
+                }
+                () = tokio::time::sleep(pause) => self.keep_time(),
+                () = &mut drain, if !self.is_draining => self.is_draining = true,
+                () = &mut stop => return,
+            }
+        }
+    }
+
+    /// Starts everything that may start now.
+    fn advance(&mut self) {
+        let may_start = self.is_enabled && !self.is_draining && self.refusals == 0;
+        if may_start {
+            self.start_attempts();
+            for job in self.queue.scans() {
+                self.scan(job);
+            }
+        }
+        for job in self.queue.asks() {
+            self.ask(job);
+        }
+        if !self.is_settling
+            && let Some(settling) = self.queue.batch()
+        {
+            self.settle(settling);
+        }
+        self.publish();
+    }
+
+    fn start_attempts(&mut self) {
+        let config = self.worker.live.load();
+        if let Some(endpoint) = config.endpoints.get(&self.worker.endpoint.name) {
+            self.worker.endpoint = Arc::clone(endpoint);
+        }
+        let concurrency = self.worker.endpoint.concurrency;
+        let mut unloaded = Vec::new();
+        for (lane, mut start) in self.queue.starts(self.worker.clock.now(), concurrency) {
+            match start.event.take() {
+                Some(event) => self.attempt(lane, start, event),
+                None => unloaded.push((lane, start)),
+            }
+        }
+        if !unloaded.is_empty() {
+            let store = self.worker.store.clone();
+            let load = async move { Report::Loaded(load(&store, unloaded).await) };
+            self.jobs.push(Box::pin(load));
+        }
+    }
+
+    fn attempt(&mut self, lane: usize, start: Start, event: Event) {
+        let endpoint = Arc::clone(&self.worker.endpoint);
+        let clock = self.worker.clock.clone();
+        let clients = &self.worker.clients;
+        let client = if endpoint.allow_private {
+            clients.unguarded.clone()
+        } else {
+            clients.guarded.clone()
+        };
+        self.jobs.push(Box::pin(async move {
+            let (at, began) = (clock.now(), Instant::now());
+            let answer = attempt::post(&client, &endpoint, &event, at).await;
+            Report::Attempted(Box::new(Attempted {
+                lane,
+                start,
+                at,
+                took: began.elapsed(),
+                answer,
+            }))
+        }));
+    }
+
+    fn scan(&mut self, job: ScanJob) {
+        let store = self.worker.store.clone();
+        self.jobs.push(Box::pin(async move {
+            let events = store.scan(job.source, job.after, job.limit).await;
+            if events.is_err() {
+                tokio::time::sleep(READ_PAUSE).await;
+            }
+            Report::Scanned(job, events)
+        }));
+    }
+
+    fn ask(&mut self, job: AskJob) {
+        let store = self.worker.store.clone();
+        self.jobs.push(Box::pin(async move {
+            let next = store.next_blocked(job.id, job.subject.clone()).await;
+            if next.is_err() {
+                tokio::time::sleep(READ_PAUSE).await;
+            }
+            Report::Asked(job, next)
+        }));
+    }
+
+    fn settle(&mut self, settling: Settling) {
+        let store = self.worker.store.clone();
+        let pause = SETTLE_PAUSE.bound(self.refusals);
+        self.is_settling = true;
+        self.jobs.push(Box::pin(async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            Report::Settled(store.settle(settling).await)
+        }));
+    }
+
+    fn take(&mut self, report: Report) {
+        let endpoint = &self.worker.endpoint.name;
+        match report {
+            Report::Attempted(attempted) => self.attempted(*attempted),
+            Report::Loaded(loaded) => self.loaded(loaded),
+            Report::Scanned(job, events) => {
+                if let Err(error) = &events {
+                    error!(%endpoint, %error, "events to deliver cannot be read");
+                }
+                // What is read during a drain is read again after the restart.
+                let events = events.ok().filter(|_| !self.is_draining);
+                self.queue.scanned(job, events);
+            }
+            Report::Asked(job, Ok(next)) => {
+                let now = self.worker.clock.now();
+                self.queue.answered(&job, next, now);
+            }
+            Report::Asked(job, Err(error)) => {
+                error!(%endpoint, %error, "blocked deliveries cannot be read");
+                self.queue.unanswered(&job);
+            }
+            Report::Settled(result) => self.settled(result),
+            Report::Recounted(lanes, states) => {
+                for (lane, state) in lanes.into_iter().zip(&states) {
+                    self.queue.recount(lane, state);
+                }
+            }
+        }
+    }
+
+    fn loaded(&mut self, loaded: Vec<(usize, Start, Loaded)>) {
+        for (lane, start, loaded) in loaded {
+            match loaded {
+                Loaded::Event(event) if !self.is_draining => self.attempt(lane, start, event),
+                Loaded::Event(_) | Loaded::Unknown => self.queue.unstart(lane, start),
+                Loaded::Lost(reason) => self.lose(lane, &start, reason),
+            }
+        }
+    }
+
+    /// An event that cannot be sent any more becomes a dead letter, so that its subject goes on.
+    fn lose(&mut self, lane: usize, start: &Start, reason: &'static str) {
+        let attempt = Attempt {
+            number: start.attempts + 1,
+            at: self.worker.clock.now(),
+            duration_ms: 0,
+            status: None,
+            error: Some(reason.to_owned()),
+            answer: None,
+        };
+        self.bury(start, &attempt);
+        self.queue
+            .finished(lane, start.delivery.event, attempt, Then::Dead);
+    }
+
+    fn attempted(&mut self, attempted: Attempted) {
+        let Attempted {
+            lane,
+            start,
+            at,
+            took,
+            answer,
+        } = attempted;
+        let (now, number) = (self.worker.clock.now(), start.attempts + 1);
+        let retry = &self.worker.endpoint.retry;
+        let verdict = judge(&answer, (number, retry), now, fastrand::f64());
+        let attempt = Attempt {
+            number,
+            at,
+            duration_ms: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
+            status: answer.status,
+            error: answer.error.map(str::to_owned),
+            answer: answer.body,
+        };
+        if verdict.then == Then::Delivered {
+            (self.failures, self.failing_since) = (0, None);
+            let lag = now.since(start.at).as_secs_f64();
+            self.worker.metrics.accepted(took.as_secs_f64(), lag);
+        } else {
+            self.failures = self.failures.saturating_add(1);
+            self.failing_since.get_or_insert(at);
+            self.worker.metrics.failed(took.as_secs_f64());
+            let (endpoint, reason) = (&self.worker.endpoint.name, reason(&attempt));
+            debug!(%endpoint, delivery = %start.delivery, number, reason, "attempt failed");
+        }
+        if verdict.is_gone {
+            self.disable();
+        }
+        if verdict.then == Then::Dead {
+            self.bury(&start, &attempt);
+        }
+        self.queue
+            .finished(lane, start.delivery.event, attempt, verdict.then);
+    }
+
+    /// The endpoint answered 410: it is not rung any more, and its deliveries stay.
+    fn disable(&mut self) {
+        if !std::mem::replace(&mut self.is_enabled, false) {
+            return;
+        }
+        self.worker.metrics.disabled();
+        self.worker.board.disable();
+        let endpoint = &self.worker.endpoint.name;
+        warn!(%endpoint, "endpoint answered 410 and is switched off until the next start");
+        self.announce(Kind::EndpointDisabled, "it answered 410", self.failures);
+    }
+
+    /// Tells of a dead letter, unless it is itself operational: that would never end.
+    fn bury(&mut self, start: &Start, attempt: &Attempt) {
+        let (endpoint, delivery) = (&self.worker.endpoint.name, start.delivery);
+        let reason = reason(attempt);
+        warn!(%endpoint, %delivery, attempts = attempt.number, reason, "delivery is dead");
+        if Kind::OF_SOURCES.contains(&start.kind) {
+            let reason = dead(delivery, &reason);
+            self.announce(Kind::DeliveryDead, &reason, attempt.number);
+        }
+    }
+
+    fn announce(&mut self, kind: Kind, reason: &str, consecutive: u32) {
+        let name = self.worker.endpoint.name.as_str();
+        let now = self.worker.clock.now();
+        let since = self.failing_since.unwrap_or(now);
+        self.queue.announce(Announcement {
+            kind,
+            subject: format!("endpoint/{name}").into(),
+            content: event::operational(("endpoint", name), reason, consecutive, since),
+        });
+    }
+
+    fn settled(&mut self, result: Result<(), StoreError>) {
+        let endpoint = &self.worker.endpoint.name;
+        self.is_settling = false;
+        match result {
+            Ok(()) => {
+                self.refusals = 0;
+                for row in self.queue.committed() {
+                    match row.then {
+                        Then::Delivered => self.worker.metrics.delivered(),
+                        Then::Dead => self.worker.metrics.dead(),
+                        Then::Retry(_) => {}
+                    }
+                }
+            }
+            Err(error) => {
+                self.refusals = self.refusals.saturating_add(1);
+                error!(%endpoint, %error, "outcomes cannot be saved, deliveries pause");
+                if let Some(settling) = self.queue.again() {
+                    self.settle(settling);
+                }
+            }
+        }
+    }
+
+    /// How long nothing needs to be done unless something happens.
+    fn pause(&self) -> Duration {
+        let may_start = self.is_enabled && !self.is_draining && self.refusals == 0;
+        let due = self.queue.next_due().filter(|_| may_start);
+        // A due delivery without a free slot is started when an attempt ends.
+        let is_free = self.queue.flying() < self.worker.endpoint.concurrency;
+        let due = due.filter(|_| is_free);
+        let due = due.map(|due| due.since(self.worker.clock.now()));
+        let beat = self
+            .beat
+            .map(|beat| beat.saturating_duration_since(Instant::now()));
+        due.into_iter()
+            .chain(beat)
+            .min()
+            .unwrap_or(SLEEP_MAX)
+            .min(SLEEP_MAX)
+    }
+
+    /// Shows how much there is to do, and sees to it that time is kept while there is.
+    fn publish(&mut self) {
+        let load = self.queue.load();
+        let pending = load.pending();
+        self.worker.metrics.holds(pending, load.stuck);
+        self.worker.board.holds(pending, load.stuck);
+        if pending == 0 {
+            self.worker.metrics.oldest(0);
+            self.worker.board.oldest(None);
+        }
+        if self.beat.is_none() && (pending > 0 || self.queue.is_dirty()) {
+            self.beat = Some(Instant::now() + BEAT);
+        }
+    }
+
+    fn keep_time(&mut self) {
+        if self.beat.is_none_or(|beat| beat > Instant::now()) {
+            return;
+        }
+        self.beat = None;
+        self.beats = self.beats.wrapping_add(1);
+        if let Some(oldest) = self.queue.oldest() {
+            let age = self.worker.clock.now().since(oldest);
+            self.worker.metrics.oldest(age.as_secs());
+            self.worker.board.oldest(Some(oldest));
+        }
+        if !self.is_settling
+            && let Some(settling) = self.queue.flush()
+        {
+            self.settle(settling);
+        }
+        if self.beats.is_multiple_of(RECOUNT_BEATS) {
+            self.recount();
+        }
+    }
+
+    fn recount(&mut self) {
+        let (lanes, sources): (Vec<_>, Vec<_>) =
+            self.queue.behind(RECOUNT_LANES).into_iter().unzip();
+        if lanes.is_empty() {
+            return;
+        }
+        let (store, name) = (self.worker.store.clone(), self.worker.endpoint.name.clone());
+        self.jobs.push(Box::pin(async move {
+            // A count that fails is made again by a later beat.
+            let states = store.lanes(&name, &sources).await.unwrap_or_default();
+            Report::Recounted(lanes, states)
+        }));
+    }
+
+    /// Whether a drain is done: nothing in flight, every outcome on disk.
+    fn is_over(&self) -> bool {
+        self.is_draining && self.queue.flying() == 0 && !self.queue.is_unsettled()
+    }
+
+    /// Leaves the watermarks where the next start finds its way soonest. Not doing so costs only
+    /// that start a moment.
+    async fn leave(&mut self) {
+        if let Some(settling) = self.queue.flush() {
+            let _ = self.worker.store.settle(settling).await;
+        }
+    }
+}
+
+/// What a failed attempt failed for, in a few words.
+fn reason(attempt: &Attempt) -> String {
+    match (attempt.status, &attempt.error) {
+        (Some(status), _) => format!("status {status}"),
+        (None, Some(error)) => error.clone(),
+        (None, None) => String::new(),
+    }
+}
+
+fn dead(delivery: DeliveryId, reason: &str) -> String {
+    format!("{delivery} used up its attempts, the last: {reason}")
+}
+
+/// Reports of jobs that have ended, at least one.
+async fn reports(jobs: &mut FuturesUnordered<BoxFuture<'static, Report>>) -> Vec<Report> {
+    std::future::poll_fn(|context| {
+        let mut reports = Vec::new();
+        while reports.len() < REPORTS_MAX
+            && let Poll::Ready(Some(report)) = jobs.poll_next_unpin(context)
+        {
+            reports.push(report);
+        }
+        // Without jobs there is nothing to wait for here.
+        if reports.is_empty() {
+            return Poll::Pending;
+        }
+        Poll::Ready(reports)
+    })
+    .await
+}
+
+/// Loads events in one read; if one of them is damaged, each by itself.
+async fn load(store: &Store, starts: Vec<(usize, Start)>) -> Vec<(usize, Start, Loaded)> {
+    let keys = starts
+        .iter()
+        .map(|(_, start)| start.delivery.event)
+        .collect();
+    let mut loaded = Vec::with_capacity(starts.len());
+    match store.load(keys).await {
+        Ok(events) => {
+            for ((lane, start), event) in starts.into_iter().zip(events) {
+                loaded.push((lane, start, found(Ok(event))));
+            }
+        }
+        Err(StoreError::Corrupt(_)) => {
+            for (lane, start) in starts {
+                let event = store.load(vec![start.delivery.event]).await;
+                let event = event.map(|mut events| events.pop().flatten());
+                loaded.push((lane, start, found(event)));
+            }
+        }
+        Err(error) => {
+            error!(%error, "events to deliver cannot be read");
+            tokio::time::sleep(READ_PAUSE).await;
+            let unknown = |(lane, start)| (lane, start, Loaded::Unknown);
+            loaded.extend(starts.into_iter().map(unknown));
+        }
+    }
+    loaded
+}
+
+fn found(event: Result<Option<Event>, StoreError>) -> Loaded {
+    match event {
+        Ok(Some(event)) => Loaded::Event(event),
+        Ok(None) => Loaded::Lost("event_gone"),
+        Err(StoreError::Corrupt(_)) => Loaded::Lost("event_damaged"),
+        Err(_) => Loaded::Unknown,
+    }
+}
