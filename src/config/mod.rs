@@ -94,6 +94,12 @@ pub fn load(path: &Path) -> Result<Config, Faults> {
     parse(&text, path, &|name| std::env::var(name).ok())
 }
 
+/// Whether the environment asks for texts without colour (`NO_COLOR`, no-color.org).
+#[must_use]
+pub fn wants_no_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 /// Checks `text` as if it stood in `file`, whose directory is where `{ file = "…" }` looks, with
 /// `environment` as the variables.
 ///

@@ -14,7 +14,7 @@ use super::declared::Declared;
 use super::reader::{Keys, Table};
 use super::value::Value;
 use super::words::{self, shown};
-use super::{Baseline, Deletes, Every, Keep, Source, given};
+use super::{Baseline, Deletes, Every, Format, Keep, Source, given};
 
 /// Bounds of `every`: ten polls a second are a load test, once a year is no watch.
 const EVERY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(366 * 24);
@@ -80,9 +80,8 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
     let upstream = table.required("upstream", "\"NAME\"", |v| upstream_name(v, declared));
     let path = table.required("path", "\"/…\"", source_path);
     let every = table.required("every", "\"30s\"", every);
-    let formats = [("auto", ()), ("json", ())];
+    let formats = [("auto", Format::Auto), ("json", Format::Json)];
     let formats_later = ["ndjson", "csv", "xml", "feed", "html", "text", "bytes"];
-    table.optional("format", |v| v.one_of(&formats, &formats_later));
     let deletes = table.or("deletes", Deletes::Never, deletes);
     if deletes == Deletes::Full && !table.has("items") {
         let message = "`deletes = \"full\"` is about items, add `items` and `id`";
@@ -102,6 +101,9 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
         deletes,
         items_max: table.or("items_max", 1_000_000, |v| v.integer(&ITEMS)),
         baseline: table.or("baseline", Baseline::Silent, |v| v.one_of(&baselines, &[])),
+        format: table.or("format", Format::Auto, |v| {
+            v.one_of(&formats, &formats_later)
+        }),
         deletes_max_ratio: table.or("guard", 0.5, |v| {
             let guard = v.table(&GUARD)?;
             Some(guard.or("deletes_max_ratio", 0.5, Value::ratio))
