@@ -61,6 +61,17 @@ impl Store {
         Ok(Self { backend })
     }
 
+    /// The snapshot of one source, read from beside the process that has the store; `None` where
+    /// there is no store yet, or no snapshot in it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn peek(settings: &config::Store, source: &Name) -> Result<Option<Peek>, StoreError> {
+        let (settings, source) = (settings.clone(), source.clone());
+        let reading = tokio::task::spawn_blocking(move || sqlite::peek(&settings, &source));
+        reading.await.unwrap_or(Err(StoreError::Closed))
+    }
+
     /// The durable state of these sources, in their order; unknown ones are registered.
     ///
     /// # Errors

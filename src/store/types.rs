@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::client::Validators;
-use crate::detect::{Held, Subject};
+use crate::detect::{Held, Known, Subject};
 use crate::digest::{Digest, RawDigest};
 use crate::event::{Cause, Event, EventId, EventKey, Kind};
 use crate::name::Name;
@@ -84,6 +84,15 @@ pub struct SourceState {
     pub memory: Memory,
     /// Items in the snapshot; `None`: no snapshot yet, the next success is the baseline.
     pub items: Option<u64>,
+}
+
+/// A snapshot as [`super::Store::peek`] sees it.
+#[derive(Debug, Clone, Default)]
+pub struct Peek {
+    /// Its items, ascending by subject.
+    pub items: Vec<Known>,
+    /// The body of each, where bodies are kept.
+    pub bodies: Vec<Option<Box<str>>>,
 }
 
 /// What a source remembers between polls besides its items.

@@ -13,6 +13,7 @@ mod large;
 mod lock;
 mod numbering;
 mod packed;
+mod peek;
 mod readers;
 mod retain;
 mod schema;
@@ -36,6 +37,8 @@ use super::{LaneId, Position, StoreError};
 use crate::clock::Clock;
 use crate::config;
 use crate::metrics::StoreMetrics;
+pub(super) use peek::peek;
+
 use large::Turns;
 use lock::Lock;
 use readers::Readers;

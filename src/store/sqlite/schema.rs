@@ -81,7 +81,7 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Refuses a database that a newer doorbell, or another program, wrote. Nothing is changed before.
-fn refuse_others(connection: &Connection) -> Result<(), StoreError> {
+pub(super) fn refuse_others(connection: &Connection) -> Result<(), StoreError> {
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let application = number("application_id")?;
     let tables: i64 =

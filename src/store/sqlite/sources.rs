@@ -105,7 +105,7 @@ fn register(connection: &Connection, name: &Name) -> Result<(), StoreError> {
 }
 
 /// The generation up to which rows of items count.
-fn visible(connection: &Connection, snapshot: SnapshotId) -> Result<i64, StoreError> {
+pub(super) fn visible(connection: &Connection, snapshot: SnapshotId) -> Result<i64, StoreError> {
     let sql = "SELECT generation FROM snapshots WHERE id = ?1";
     let found: Option<i64> = connection
         .prepare_cached(sql)?
@@ -114,7 +114,10 @@ fn visible(connection: &Connection, snapshot: SnapshotId) -> Result<i64, StoreEr
     found.ok_or_else(|| super::unknown("snapshot"))
 }
 
-fn known(connection: &Connection, snapshot: SnapshotId) -> Result<Vec<Known>, StoreError> {
+pub(super) fn known(
+    connection: &Connection,
+    snapshot: SnapshotId,
+) -> Result<Vec<Known>, StoreError> {
     let visible = visible(connection, snapshot)?;
     let sql = "SELECT subject, digest FROM items
         WHERE snapshot = ?1 AND generation <= ?2 ORDER BY subject, generation";
@@ -140,7 +143,7 @@ fn known(connection: &Connection, snapshot: SnapshotId) -> Result<Vec<Known>, St
     Ok(items)
 }
 
-fn body(
+pub(super) fn body(
     connection: &Connection,
     (snapshot, visible): (SnapshotId, i64),
     subject: &str,
