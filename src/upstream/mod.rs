@@ -39,10 +39,6 @@ pub type Upstreams = Arc<BTreeMap<Name, Arc<Upstream>>>;
 /// Idle connections kept per upstream; polls are rare enough that more would only idle.
 const IDLE_CONNECTIONS_MAX: usize = 8;
 
-/// The upstreams of one configuration, by name.
-pub type Upstreams =
-    std::sync::Arc<std::collections::BTreeMap<crate::name::Name, std::sync::Arc<Upstream>>>;
-
 /// A configured upstream at work.
 #[derive(Debug)]
 pub struct Upstream {

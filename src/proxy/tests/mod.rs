@@ -128,7 +128,13 @@ impl House {
         let metrics = Metrics::new();
         let mut upstreams = BTreeMap::new();
         for (name, up) in &config.upstreams {
-            let built = Upstream::new(up.clone(), Resolver::system()).expect("a client");
+            let built = Upstream::new(
+                up.clone(),
+                Resolver::system(),
+                crate::clock::Clock::system(),
+                &crate::metrics::UpstreamMetrics::new(&crate::metrics::Metrics::new()),
+            )
+            .expect("a client");
             let resolved = async {
                 while up.url.domain().is_none() && built.address().is_none() {
                     tokio::task::yield_now().await;
