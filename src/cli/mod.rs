@@ -1,1 +1,123 @@
-//! (to come)
+//! What a person at a terminal says: the commands and how their answers look.
+//!
+//! Decides words and colours. Starting the service is `app`'s, one floor up; `main` joins the two.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command's answer is its output"
+)]
+
+mod check;
+pub mod demo;
+mod listen;
+pub mod log;
+mod look;
+mod paint;
+mod receiver;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+pub use check::check;
+pub use listen::listen;
+pub use look::look;
+
+use crate::config::{self, Config};
+
+/// A doorbell for APIs that can only be polled: polls them, detects what changed, rings signed
+/// webhooks, and passes ordinary calls through its proxy.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100, after_help = AFTER_HELP)]
+pub struct Arguments {
+    /// The configuration file
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "DOORBELL_CONFIG",
+        default_value = "doorbell.toml",
+        value_name = "FILE"
+    )]
+    pub config: PathBuf,
+    /// What to do; `run` when absent
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+const AFTER_HELP: &str = "\
+First steps:
+  doorbell demo                 see it ring, without network or configuration
+  doorbell check                read a configuration and say what it means
+  doorbell listen               a receiver to point an endpoint at
+  doorbell poll SOURCE          what a poll would find, without ringing anybody
+
+Exit status: 0 success, 1 failure, 64 a configuration or command line that cannot be used.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the service until SIGTERM or SIGINT
+    Run,
+    /// Read the configuration and print what it means
+    Check {
+        /// Faults or meaning as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show everything at work: a ticket API that changes, a source, a receiver, a proxied route
+    Demo {
+        /// End by itself after this long, with a summary
+        #[arg(long = "for", value_parser = humantime::parse_duration, value_name = "DURATION")]
+        duration: Option<Duration>,
+    },
+    /// Receive webhooks, verify them, and print type, subject and patch
+    Listen(ListenArguments),
+    /// Poll a source once and show what would ring, without ringing anybody
+    Poll {
+        /// The source's name
+        source: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What `listen` is told.
+#[derive(Debug, clap::Args)]
+pub struct ListenArguments {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
+    pub address: SocketAddr,
+    /// The endpoint's secret (`whsec_…`); without one a new secret is made and printed
+    #[arg(
+        long,
+        env = "DOORBELL_SECRET",
+        hide_env_values = true,
+        value_name = "SECRET"
+    )]
+    pub secret: Option<String>,
+    /// One JSON object a webhook
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The exit status for a configuration that cannot be used: `EX_USAGE` of sysexits.h.
+pub const BAD_CONFIG: u8 = 64;
+
+/// Reads the configuration, or prints every fault of it.
+///
+/// # Errors
+/// The exit status that says "bad configuration".
+pub fn read_config(path: &std::path::Path) -> Result<Config, ExitCode> {
+    config::load(path).map_err(|faults| {
+        match paint::to_terminal(&std::io::stderr()) {
+            true => eprint!("{}", faults.in_colour()),
+            false => eprint!("{faults}"),
+        }
+        ExitCode::from(BAD_CONFIG)
+    })
+}

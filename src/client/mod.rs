@@ -66,3 +66,21 @@ pub fn install_crypto_provider() {
     // An error says that a provider is already there, and it can only be this one.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
+
+/// A new `whsec_` secret of 32 random bytes from the system.
+///
+/// # Panics
+/// When the system has no randomness, which leaves nothing to do.
+#[must_use]
+pub fn new_signing_secret() -> String {
+    use base64::Engine as _;
+    use ring::rand::SecureRandom as _;
+    let mut bytes = [0; 32];
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("the system gives randomness");
+    format!(
+        "whsec_{}",
+        base64::engine::general_purpose::STANDARD.encode(bytes)
+    )
+}

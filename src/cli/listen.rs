@@ -1,0 +1,64 @@
+//! `doorbell listen`: a receiver that verifies and prints.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::ListenArguments;
+use super::paint::Paint;
+use super::receiver::{self, Arrival};
+use crate::secret::Secret;
+use crate::signature::SigningKey;
+
+/// Listens until `interrupted` resolves.
+///
+/// # Errors
+/// A bad secret, or an address that cannot be bound.
+pub async fn listen(
+    arguments: ListenArguments,
+    interrupted: impl Future<Output = ()>,
+) -> anyhow::Result<ExitCode> {
+    let paint = Paint::stdout();
+    let made = arguments.secret.is_none();
+    let secret = Secret::new(
+        arguments
+            .secret
+            .unwrap_or_else(crate::client::new_signing_secret),
+    );
+    let key = SigningKey::parse(&secret)?;
+    let listener = TcpListener::bind(arguments.address)
+        .await
+        .with_context(|| format!("cannot listen on {}", arguments.address))?;
+    let (address, mut arrivals) = receiver::serve(listener, key)?;
+    if !arguments.json {
+        println!("listening on {}", paint.strong(format!("http://{address}")));
+        if made {
+            println!("point an endpoint here:\n\n{}", endpoint(address, &secret));
+        }
+    }
+    tokio::pin!(interrupted);
+    loop {
+        let arrival = tokio::select! {
+            Some(arrival) = arrivals.recv() => arrival,
+            () = &mut interrupted => return Ok(ExitCode::SUCCESS),
+        };
+        match (arrival, arguments.json) {
+            (Arrival::Ring(ring), true) => {
+                println!("{}", json!({ "id": ring.id, "payload": ring.payload }));
+            }
+            (Arrival::Ring(ring), false) => println!("{}", receiver::line(&ring, paint)),
+            (Arrival::Refused(why), true) => println!("{}", json!({ "refused": why })),
+            (Arrival::Refused(why), false) => println!("{} {why}", paint.bad("refused")),
+        }
+    }
+}
+
+fn endpoint(address: std::net::SocketAddr, secret: &Secret) -> String {
+    format!(
+        "[endpoints.here]\nurl = \"http://{address}/\"\nsecrets = [\"{}\"]\n\
+         allow_private = true\n",
+        secret.expose()
+    )
+}
