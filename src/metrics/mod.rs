@@ -11,7 +11,7 @@ mod store;
 mod upstream;
 
 use prometheus::core::Collector;
-use prometheus::{Encoder as _, Registry, TextEncoder};
+use prometheus::{Encoder as _, IntGauge, Opts, Registry, TextEncoder};
 
 pub use deliver::{DeliverMetrics, EndpointMetrics};
 pub use poll::{EventCounts, PollMetrics, SourceSeries};
@@ -26,7 +26,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// A registry with the process's own series.
+    /// A registry with the series of the process and of the build.
     ///
     /// # Panics
     /// Never: a fresh registry takes the process collector.
@@ -36,6 +36,14 @@ impl Metrics {
             registry: Registry::new(),
         };
         metrics.register(prometheus::process_collector::ProcessCollector::for_self());
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        let build = Opts::new("doorbell_build_info", "1, labelled with what was built.");
+        let build = build.const_labels(version.map(|(k, v)| (k.into(), v.into())).into());
+        metrics.add(IntGauge::with_opts(build)).set(1);
+        let help = "Whether the last configuration that was read is in force.";
+        let loaded = Opts::new("doorbell_config_last_reload_successful", help);
+        // A process whose first configuration is wrong never gets here.
+        metrics.add(IntGauge::with_opts(loaded)).set(1);
         metrics
     }
 

@@ -1,3 +1,5 @@
+//! What goes on to the upstream: headers, credentials, paths.
+
 use super::*;
 use crate::secret::Secret;
 

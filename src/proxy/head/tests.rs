@@ -1,3 +1,5 @@
+//! Heads as raw bytes: what passes the inspection and what is refused, and with which status.
+
 use super::*;
 
 fn verdict(head: &str) -> Result<Body, Refusal> {

@@ -1,3 +1,5 @@
+//! Limits, asked as callers ask them: shares, bursts, and the bound on keys.
+
 use super::*;
 
 fn limit(by: LimitBy, requests: u32, per: Duration, burst: u32) -> Limit {
