@@ -141,7 +141,7 @@ mod tests {
             (" 0 ", Some(0)),
             ("Sun, 06 Nov 1994 08:49:37 GMT", Some(60)),
             ("Sun, 06 Nov 1994 08:40:00 GMT", Some(0)),
-            ("Sun, 06 Nov 2094 08:49:37 GMT", Some(day)),
+            ("Sat, 06 Nov 2094 08:49:37 GMT", Some(day)),
             ("99999999999999999999999", Some(day)),
             ("86401", Some(day)),
             ("-1", None),

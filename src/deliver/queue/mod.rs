@@ -412,3 +412,6 @@ impl Load {
         self.stuck -= other.stuck;
     }
 }
+
+#[cfg(test)]
+mod tests;

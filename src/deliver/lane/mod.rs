@@ -13,15 +13,19 @@
 //!
 //! [`Store::waiting`]: crate::store::Store::waiting
 
+mod outcomes;
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::config::Order;
 use crate::detect::Subject;
-use crate::event::{Event, EventKey, Kind};
-use crate::store::{
-    Attempt, DeliveryId, LaneId, LaneState, Parked, Scanned, Settled, SourceId, Then,
-};
+use crate::event::EventKey;
+use crate::store::{DeliveryId, LaneId, LaneState, Parked, Scanned, SourceId};
 use crate::time::Timestamp;
+
+pub(super) use words::{Asking, Kinds, Load, Start};
+use words::{Line, Slot, Stage, Waiting};
 
 use super::queue::Draft;
 
@@ -36,27 +40,6 @@ const SCAN_MIN: usize = WINDOW / 4;
 pub(super) const WAITING_MAX: usize = 4_096;
 /// How many events a lane goes ahead of one that is slow: what a restart has to skip, one by one.
 const SPAN_MAX: u64 = 32_768;
-
-/// A set of kinds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Kinds(u16);
-
-impl Kinds {
-    pub(super) fn contains(self, kind: Kind) -> bool {
-        self.0 & (1 << kind.number()) != 0
-    }
-
-    pub(super) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
-
-impl FromIterator<Kind> for Kinds {
-    fn from_iter<I: IntoIterator<Item = Kind>>(kinds: I) -> Self {
-        let bits = kinds.into_iter().map(|kind| 1 << kind.number());
-        Self(bits.fold(0, |all, bit: u16| all | bit))
-    }
-}
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -109,94 +92,6 @@ enum Scan {
     Wanted,
     /// Being read; `again` when more was committed meanwhile.
     Running { again: bool },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Waits behind an earlier one, or until it is due.
-    Held,
-    /// Waits for its promotion to head of its subject to be on disk.
-    Promoted,
-    /// In `ready`.
-    Ready,
-    /// Being attempted.
-    Flying,
-    /// Done, and handed over to be settled.
-    Settling,
-}
-
-#[derive(Debug)]
-struct Slot {
-    kind: Kind,
-    subject: Subject,
-    at: Timestamp,
-    event: Option<Event>,
-    stage: Stage,
-    /// Its number among the events ever met.
-    nth: u64,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    kind: Kind,
-    subject: Subject,
-    at: Timestamp,
-    attempts: u32,
-    stage: Stage,
-}
-
-/// What is known of a subject that is not free.
-#[derive(Debug)]
-enum Line {
-    /// Its head is done or attempted first; later events wait in the window.
-    Moving { followers: VecDeque<EventKey> },
-    /// Its head is parked; later events are parked behind it.
-    Stuck {
-        head: EventKey,
-        /// Whether there may be blocked rows.
-        behind: bool,
-        /// The last draft that parked one of them.
-        draft: u64,
-    },
-    /// Its parked head is done, and what is blocked behind it is being asked for; events met
-    /// meanwhile wait in the window.
-    Leaving { followers: VecDeque<EventKey> },
-}
-
-/// An attempt that may be made.
-#[derive(Debug)]
-pub(super) struct Start {
-    pub(super) delivery: DeliveryId,
-    pub(super) kind: Kind,
-    /// Attempts made before.
-    pub(super) attempts: u32,
-    /// When the event was committed.
-    pub(super) at: Timestamp,
-    /// All of it, unless it must be loaded.
-    pub(super) event: Option<Event>,
-}
-
-/// A parked head is done; before that can be settled, the store must tell what is behind it.
-#[derive(Debug)]
-pub(super) struct Asking {
-    pub(super) row: Settled,
-    /// Not before this draft is on disk.
-    pub(super) after: u64,
-}
-
-/// How much a lane holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Load {
-    /// Heard events not yet read.
-    pub(super) backlog: u64,
-    /// Events in the window.
-    pub(super) window: u64,
-    /// Parked deliveries in memory.
-    pub(super) waiting: u64,
-    /// Parked deliveries on disk.
-    pub(super) parked: u64,
-    /// Subjects whose head is parked.
-    pub(super) stuck: u64,
 }
 
 impl Lane {
@@ -432,172 +327,6 @@ impl Lane {
         }
     }
 
-    /// An attempt was made. It goes into the draft, unless the store must be asked first.
-    pub(super) fn finished(
-        &mut self,
-        key: EventKey,
-        attempt: Attempt,
-        then: Then,
-        draft: &mut Draft,
-    ) -> Option<Asking> {
-        let (kind, subject, committed_at) = self.words(key)?;
-        let delivery = self.delivery(key);
-        let row = Settled {
-            delivery,
-            subject,
-            kind,
-            committed_at,
-            attempt,
-            then,
-        };
-        if self.window.contains_key(&key) {
-            self.finished_first(row, draft);
-            return None;
-        }
-        self.finished_again(row, draft)
-    }
-
-    /// The first attempt of an event in the window.
-    fn finished_first(&mut self, row: Settled, draft: &mut Draft) {
-        let key = row.delivery.event;
-        if let Then::Retry(_) = row.then {
-            self.window.remove(&key);
-            let waiting = Waiting {
-                kind: row.kind,
-                subject: row.subject.clone(),
-                at: row.committed_at,
-                attempts: row.attempt.number,
-                stage: Stage::Held,
-            };
-            self.waiting.insert(key, waiting);
-            self.parked += 1;
-            if self.order == Order::Subject {
-                self.stick(&row.subject, key, draft);
-            }
-        } else if let Some(slot) = self.window.get_mut(&key) {
-            slot.stage = Stage::Settling;
-        }
-        draft.settling.attempts.push(row);
-    }
-
-    /// A further attempt of a parked event.
-    fn finished_again(&mut self, row: Settled, draft: &mut Draft) -> Option<Asking> {
-        let key = row.delivery.event;
-        let waiting = self.waiting.get_mut(&key)?;
-        if let Then::Retry(_) = row.then {
-            waiting.attempts = row.attempt.number;
-            waiting.stage = Stage::Held;
-            draft.settling.attempts.push(row);
-            return None;
-        }
-        waiting.stage = Stage::Settling;
-        if let Some(line) = self.lines.get_mut(&row.subject)
-            && let Line::Stuck {
-                head,
-                behind,
-                draft: after,
-            } = *line
-            && head == key
-        {
-            let followers = VecDeque::new();
-            if behind {
-                *line = Line::Leaving { followers };
-                return Some(Asking { row, after });
-            }
-            *line = Line::Moving { followers };
-        }
-        draft.settling.attempts.push(row);
-        None
-    }
-
-    /// The store told what is blocked behind a parked head that is done: both are settled
-    /// together, so that no crash leaves blocked rows without a head.
-    pub(super) fn answered(
-        &mut self,
-        row: Settled,
-        next: Option<Parked>,
-        now: Timestamp,
-        draft: &mut Draft,
-    ) {
-        if let Some(next) = next {
-            let head = next.event;
-            let promoted = Parked {
-                due: Some(now),
-                ..next
-            };
-            draft.settling.parked.push((self.id, promoted.clone()));
-            let promoted = Waiting::of(promoted, Stage::Promoted);
-            self.waiting.insert(head, promoted);
-            self.stick(&row.subject, head, draft);
-            if let Some(Line::Stuck { behind, .. }) = self.lines.get_mut(&row.subject) {
-                *behind = true;
-            }
-        } else if let Some(line) = self.lines.get_mut(&row.subject)
-            && let Line::Leaving { followers } = line
-        {
-            let followers = std::mem::take(followers);
-            *line = Line::Moving { followers };
-        }
-        draft.settling.attempts.push(row);
-    }
-
-    /// Makes `head` the parked head of its subject and parks what waits for it in the window.
-    fn stick(&mut self, subject: &Subject, head: EventKey, draft: &mut Draft) {
-        let Some(line) = self.lines.get_mut(subject) else {
-            return;
-        };
-        let followers = match line {
-            Line::Moving { followers } | Line::Leaving { followers } => std::mem::take(followers),
-            Line::Stuck { .. } => VecDeque::new(),
-        };
-        let behind = !followers.is_empty();
-        *line = Line::Stuck {
-            head,
-            behind,
-            draft: draft.number,
-        };
-        for key in followers {
-            if let Some(slot) = self.window.remove(&key) {
-                self.parked += 1;
-                draft.settling.parked.push((self.id, slot.parked(key)));
-            }
-        }
-    }
-
-    /// What was done is on disk: the subject may go on.
-    pub(super) fn settled(&mut self, key: EventKey) {
-        let subject = if let Some(slot) = self.window.remove(&key) {
-            slot.subject
-        } else if let Some(waiting) = self.waiting.remove(&key) {
-            self.parked = self.parked.saturating_sub(1);
-            waiting.subject
-        } else {
-            return;
-        };
-        match self.lines.get_mut(&subject) {
-            Some(Line::Moving { followers }) => match followers.pop_front() {
-                Some(next) => {
-                    if let Some(slot) = self.window.get_mut(&next) {
-                        slot.stage = Stage::Ready;
-                        self.ready.push_back(next);
-                    }
-                }
-                None => {
-                    self.lines.remove(&subject);
-                }
-            },
-            Some(Line::Stuck { head, .. }) => {
-                if let Some(next) = self.waiting.get_mut(head)
-                    && next.stage == Stage::Promoted
-                {
-                    next.stage = Stage::Ready;
-                    self.ready.push_back(*head);
-                }
-            }
-            Some(Line::Leaving { .. }) | None => {}
-        }
-    }
-
     /// The watermark, if it can go further than was handed over: everything before the first event
     /// that is not done.
     pub(super) fn advance(&mut self) -> Option<EventKey> {
@@ -652,14 +381,6 @@ impl Lane {
             stuck,
         }
     }
-
-    fn words(&self, key: EventKey) -> Option<(Kind, Subject, Timestamp)> {
-        if let Some(slot) = self.window.get(&key) {
-            return Some((slot.kind, slot.subject.clone(), slot.at));
-        }
-        let waiting = self.waiting.get(&key)?;
-        Some((waiting.kind, waiting.subject.clone(), waiting.at))
-    }
 }
 
 /// Heard events after the watermark that are neither settled nor parked.
@@ -667,30 +388,4 @@ fn backlog(state: &LaneState, heard: Kinds) -> u64 {
     let ahead = state.ahead.iter().filter(|(kind, _)| heard.contains(*kind));
     let ahead: u64 = ahead.map(|(_, count)| count).sum();
     ahead.saturating_sub(state.settled.len() as u64)
-}
-
-impl Slot {
-    /// The row that blocks it behind its subject's head.
-    fn parked(self, event: EventKey) -> Parked {
-        Parked {
-            event,
-            kind: self.kind,
-            subject: self.subject,
-            at: self.at,
-            attempts: 0,
-            due: None,
-        }
-    }
-}
-
-impl Waiting {
-    fn of(row: Parked, stage: Stage) -> Self {
-        Self {
-            kind: row.kind,
-            subject: row.subject,
-            at: row.at,
-            attempts: row.attempts,
-            stage,
-        }
-    }
 }

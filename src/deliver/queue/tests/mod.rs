@@ -1,0 +1,152 @@
+//! The queue against a disk of the test's own that does what the store promises, driven through
+//! random histories of commits, outcomes, settlings and crashes.
+
+mod world;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::deliver::lane::WAITING_MAX;
+use crate::event::Kind;
+use world::{LANES, Outcome, Step, World, restored, steps};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_and_subjects_keep_their_order(steps in steps()) {
+        let mut world = World::new(Order::Subject);
+        for step in steps {
+            world.take(step);
+        }
+        world.finish_all();
+    }
+
+    #[test]
+    fn nothing_is_lost_without_order(steps in steps()) {
+        let mut world = World::new(Order::None);
+        for step in steps {
+            world.take(step);
+        }
+        world.finish_all();
+    }
+
+    #[test]
+    fn nothing_is_lost_when_order_changes_between_runs(steps in steps()) {
+        let mut world = World::new(Order::Subject);
+        for step in steps {
+            // Once order was not kept, its strict checks hold no more.
+            let is_crash = matches!(step, Step::Crash { .. });
+            world.order = Order::None;
+            if is_crash && world.committed % 2 == 0 {
+                world.settling = None;
+                world.flying.clear();
+                world.scans.clear();
+                world.asks.clear();
+                world.queue = restored(&world.disks, Order::Subject);
+            } else {
+                world.take(step);
+            }
+        }
+        world.finish_all();
+    }
+}
+
+#[test]
+fn a_flood_of_one_source_delays_another_by_one_turn() {
+    let mut world = World::with_events(Order::Subject, 20_000);
+    world.commit(1, 1, 1);
+    let mut turns = 0;
+    while !world.flying.iter().any(|(lane, _)| *lane == 1) {
+        world.finish(0, Outcome::Accept);
+        world.pump();
+        turns += 1;
+    }
+    assert!(turns <= 2, "{turns} slots became free before it had one");
+}
+
+#[test]
+fn an_endpoint_that_refuses_everything_is_read_no_further_than_the_bound() {
+    let mut world = World::with_events(Order::Subject, 6_000);
+    for _ in 0..100_000 {
+        while !world.flying.is_empty() {
+            world.finish(0, Outcome::Fail { millis: 1_000_000 });
+        }
+        world.take(Step::Settle { works: true });
+        world.take(Step::Scan { works: true });
+        if world.flying.is_empty() && world.settling.is_none() && world.scans.is_empty() {
+            break;
+        }
+    }
+    for (lane, _) in world.queue.behind(LANES) {
+        let state = world.disks[lane].state(LaneId(0));
+        world.queue.recount(lane, &state);
+    }
+    let load = world.queue.load();
+    assert!(
+        load.waiting < WAITING_MAX as u64 && load.waiting > 3_000,
+        "{load:?}"
+    );
+    assert_eq!(load.pending(), 6_000);
+    // A restart knows all of it, and what succeeds makes room again.
+    world.crash(true);
+    assert_eq!(world.queue.load().stuck, load.stuck);
+    world.take(Step::Pass { millis: 1_000_000 });
+    world.finish_all();
+}
+
+#[test]
+fn one_that_is_slow_holds_only_its_own_subject() {
+    let mut world = World::with_events(Order::Subject, 2_000);
+    let slow = world.flying[0].1.delivery;
+    for _ in 0..100_000 {
+        while world.flying.len() > 1 {
+            let index = world
+                .flying
+                .iter()
+                .position(|(_, start)| start.delivery != slow);
+            world.finish(index.expect("another"), Outcome::Accept);
+        }
+        world.take(Step::Settle { works: true });
+        world.take(Step::Scan { works: true });
+        if world.disks[0].done.len() == 1_999 {
+            break;
+        }
+    }
+    assert_eq!(world.disks[0].done.len(), 1_999);
+    assert_eq!(world.queue.load().pending(), 1);
+    assert!(world.disks[0].watermark < slow.event);
+    world.finish_all();
+}
+
+#[test]
+fn outcomes_that_come_during_a_settling_make_the_next_one() {
+    let mut world = World::with_events(Order::Subject, 20);
+    world.finish(0, Outcome::Accept);
+    world.pump();
+    for _ in 0..4 {
+        world.finish(0, Outcome::Accept);
+    }
+    assert!(world.queue.batch().is_none(), "one settling at a time");
+    world.take(Step::Settle { works: true });
+    let next = world.settling.as_ref().expect("the next settling");
+    assert_eq!(next.attempts.len(), 4);
+    assert_eq!(next.watermarks.len(), 1);
+}
+
+#[test]
+fn events_that_nobody_hears_cost_no_transaction_of_their_own() {
+    let mut world = World::new(Order::Subject);
+    world.take(Step::Commit {
+        lane: 0,
+        count: 5,
+        subject: 0,
+        spread: 1,
+        kind: Kind::Deleted,
+    });
+    world.take(Step::Scan { works: true });
+    assert!(world.settling.is_none() && world.flying.is_empty());
+    assert_eq!(world.queue.load(), Load::default());
+    let idle = world.queue.flush().expect("a watermark");
+    assert_eq!(idle.watermarks, [(LaneId(0), EventKey::new(1, 4))]);
+}

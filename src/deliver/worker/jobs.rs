@@ -1,0 +1,198 @@
+//! What a worker waits for: attempts, and reads and writes of the store. Each job ends in one
+//! [`Report`]; one that failed pauses first, so that nothing is tried over and over at full speed.
+
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tracing::error;
+
+use super::Running;
+use crate::backoff::Backoff;
+use crate::deliver::attempt;
+use crate::deliver::lane::Start;
+use crate::deliver::queue::{AskJob, ScanJob};
+use crate::deliver::verdict::Answer;
+use crate::event::Event;
+use crate::store::{LaneState, Parked, Scanned, Settling, Store, StoreError};
+use crate::time::Timestamp;
+
+/// Pause after a read that failed.
+const READ_PAUSE: Duration = Duration::from_secs(1);
+/// Pauses between tries to settle: a disk that was full for a moment is noticed soon, one that
+/// stays full is not asked all the time.
+const SETTLE_PAUSE: Backoff = Backoff {
+    base: Duration::from_millis(500),
+    ceiling: Duration::from_secs(30),
+};
+/// Most lanes counted anew at a time.
+const RECOUNT_LANES: usize = 64;
+/// Most reports taken in before the queue is asked again what to do.
+const REPORTS_MAX: usize = 64;
+
+/// What a job found.
+pub(super) enum Report {
+    Attempted(Box<Attempted>),
+    Loaded(Vec<(usize, Start, Loaded)>),
+    Scanned(ScanJob, Result<Vec<Scanned>, StoreError>),
+    Asked(AskJob, Result<Option<Parked>, StoreError>),
+    Settled(Result<(), StoreError>),
+    Recounted(Vec<usize>, Vec<LaneState>),
+}
+
+pub(super) struct Attempted {
+    pub(super) lane: usize,
+    pub(super) start: Start,
+    pub(super) at: Timestamp,
+    pub(super) took: Duration,
+    pub(super) answer: Answer,
+}
+
+/// What the store has of an event.
+pub(super) enum Loaded {
+    Event(Event),
+    /// It can never be sent, for this reason.
+    Lost(&'static str),
+    /// The store could not tell now.
+    Unknown,
+}
+
+impl Running {
+    pub(super) fn load(&mut self, starts: Vec<(usize, Start)>) {
+        let store = self.worker.store.clone();
+        let load = async move { Report::Loaded(load(&store, starts).await) };
+        self.jobs.push(Box::pin(load));
+    }
+
+    pub(super) fn attempt(&mut self, lane: usize, start: Start, event: Event) {
+        let endpoint = Arc::clone(&self.worker.endpoint);
+        let clock = self.worker.clock.clone();
+        let clients = &self.worker.clients;
+        let client = if endpoint.allow_private {
+            clients.unguarded.clone()
+        } else {
+            clients.guarded.clone()
+        };
+        self.jobs.push(Box::pin(async move {
+            let (at, began) = (clock.now(), Instant::now());
+            let answer = attempt::post(&client, &endpoint, &event, at).await;
+            Report::Attempted(Box::new(Attempted {
+                lane,
+                start,
+                at,
+                took: began.elapsed(),
+                answer,
+            }))
+        }));
+    }
+
+    pub(super) fn scan(&mut self, job: ScanJob) {
+        let store = self.worker.store.clone();
+        self.jobs.push(Box::pin(async move {
+            let events = store.scan(job.source, job.after, job.limit).await;
+            if events.is_err() {
+                tokio::time::sleep(READ_PAUSE).await;
+            }
+            Report::Scanned(job, events)
+        }));
+    }
+
+    pub(super) fn ask(&mut self, job: AskJob) {
+        let store = self.worker.store.clone();
+        self.jobs.push(Box::pin(async move {
+            let next = store.next_blocked(job.id, job.subject.clone()).await;
+            if next.is_err() {
+                tokio::time::sleep(READ_PAUSE).await;
+            }
+            Report::Asked(job, next)
+        }));
+    }
+
+    pub(super) fn settle(&mut self, settling: Settling) {
+        let store = self.worker.store.clone();
+        let pause = SETTLE_PAUSE.bound(self.refusals);
+        self.is_settling = true;
+        self.jobs.push(Box::pin(async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            Report::Settled(store.settle(settling).await)
+        }));
+    }
+
+    pub(super) fn recount(&mut self) {
+        let (lanes, sources): (Vec<_>, Vec<_>) =
+            self.queue.behind(RECOUNT_LANES).into_iter().unzip();
+        if lanes.is_empty() {
+            return;
+        }
+        let (store, name) = (self.worker.store.clone(), self.worker.endpoint.name.clone());
+        self.jobs.push(Box::pin(async move {
+            // A count that fails is made again by a later beat.
+            let states = store.lanes(&name, &sources).await.unwrap_or_default();
+            Report::Recounted(lanes, states)
+        }));
+    }
+}
+
+/// Reports of jobs that have ended, at least one.
+pub(super) async fn reports(
+    jobs: &mut FuturesUnordered<BoxFuture<'static, Report>>,
+) -> Vec<Report> {
+    std::future::poll_fn(|context| {
+        let mut reports = Vec::new();
+        while reports.len() < REPORTS_MAX
+            && let Poll::Ready(Some(report)) = jobs.poll_next_unpin(context)
+        {
+            reports.push(report);
+        }
+        // Without jobs there is nothing to wait for here.
+        if reports.is_empty() {
+            return Poll::Pending;
+        }
+        Poll::Ready(reports)
+    })
+    .await
+}
+
+/// Loads events in one read; if one of them is damaged, each by itself.
+async fn load(store: &Store, starts: Vec<(usize, Start)>) -> Vec<(usize, Start, Loaded)> {
+    let keys = starts
+        .iter()
+        .map(|(_, start)| start.delivery.event)
+        .collect();
+    let mut loaded = Vec::with_capacity(starts.len());
+    match store.load(keys).await {
+        Ok(events) => {
+            for ((lane, start), event) in starts.into_iter().zip(events) {
+                loaded.push((lane, start, found(Ok(event))));
+            }
+        }
+        Err(StoreError::Corrupt(_)) => {
+            for (lane, start) in starts {
+                let event = store.load(vec![start.delivery.event]).await;
+                let event = event.map(|mut events| events.pop().flatten());
+                loaded.push((lane, start, found(event)));
+            }
+        }
+        Err(error) => {
+            error!(%error, "events to deliver cannot be read");
+            tokio::time::sleep(READ_PAUSE).await;
+            let unknown = |(lane, start)| (lane, start, Loaded::Unknown);
+            loaded.extend(starts.into_iter().map(unknown));
+        }
+    }
+    loaded
+}
+
+fn found(event: Result<Option<Event>, StoreError>) -> Loaded {
+    match event {
+        Ok(Some(event)) => Loaded::Event(event),
+        Ok(None) => Loaded::Lost("event_gone"),
+        Err(StoreError::Corrupt(_)) => Loaded::Lost("event_damaged"),
+        Err(_) => Loaded::Unknown,
+    }
+}
