@@ -16,6 +16,8 @@ mod attempt;
 mod board;
 mod lane;
 mod queue;
+#[cfg(test)]
+mod tests;
 mod verdict;
 mod worker;
 
