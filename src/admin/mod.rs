@@ -68,6 +68,7 @@ fn router(parts: Parts) -> Router {
         .route("/sources/{name}", get(answers::source))
         .route("/sources/{name}/poll", post(answers::poll))
         .route("/endpoints", get(answers::endpoints))
+        .route("/endpoints/{name}/enable", post(answers::enable))
         .route("/events", get(answers::events))
         .route("/events/{id}", get(answers::event))
         .route("/deliveries", get(answers::deliveries))

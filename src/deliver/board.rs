@@ -50,17 +50,18 @@ const NOTHING: i64 = i64::MIN;
 
 // Each value stands for itself, so `Relaxed` is enough.
 impl Board {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(is_enabled: bool) -> Self {
         Self {
-            is_enabled: AtomicBool::new(true),
+            is_enabled: AtomicBool::new(is_enabled),
             pending: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             oldest: AtomicI64::new(NOTHING),
         }
     }
 
-    pub(super) fn disable(&self) {
-        self.is_enabled.store(false, Ordering::Relaxed);
+    /// Switches the endpoint on or off; whether it was on.
+    pub(super) fn switch(&self, is_enabled: bool) -> bool {
+        self.is_enabled.swap(is_enabled, Ordering::Relaxed)
     }
 
     pub(super) fn holds(&self, pending: u64, blocked: u64) {

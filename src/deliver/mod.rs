@@ -33,7 +33,7 @@ use crate::client::{self, Resolver};
 use crate::clock::Clock;
 use crate::config::{Endpoint, Live};
 use crate::event::{Kind, OPERATIONAL_SOURCE};
-use crate::metrics::DeliverMetrics;
+use crate::metrics::{DeliverMetrics, EndpointMetrics};
 use crate::name::Name;
 use crate::shutdown::{Phase, Shutdown};
 use crate::store::{Position, SourceId, Store, StoreError};
@@ -75,6 +75,7 @@ pub enum StartError {
 #[derive(Clone, Debug)]
 pub struct Deliverer {
     endpoints: Arc<[Shown]>,
+    store: Store,
     clock: Clock,
     tasks: TaskTracker,
 }
@@ -85,6 +86,8 @@ struct Shown {
     name: Name,
     url: String,
     board: Arc<Board>,
+    inbox: Arc<Inbox>,
+    metrics: EndpointMetrics,
 }
 
 /// How an endpoint stands.
@@ -127,11 +130,15 @@ impl Deliverer {
         // Taken before the lanes are read: what is committed in between is told twice, not never.
         let news = parts.store.position();
         let after = *news.borrow();
+        let disabled = parts.store.disabled().await?;
         let config = parts.live.load_full();
         let (mut shown, mut ready, mut hearers) = (Vec::new(), Vec::new(), Hearers::new());
         for endpoint in config.endpoints.values() {
             let inbox = Arc::new(Inbox::default());
-            let board = Arc::new(Board::new());
+            let is_enabled = !disabled.contains(endpoint.name.as_str());
+            let board = Arc::new(Board::new(is_enabled));
+            let metrics = parts.metrics.endpoint(endpoint.name.as_str());
+            metrics.enabled(is_enabled);
             let heard = heard(endpoint, sources);
             for (lane, (source, _)) in heard.iter().enumerate() {
                 let hearer = (Arc::clone(&inbox), lane);
@@ -142,6 +149,8 @@ impl Deliverer {
                 name: endpoint.name.clone(),
                 url: endpoint.url.origin().ascii_serialization(),
                 board: Arc::clone(&board),
+                inbox: Arc::clone(&inbox),
+                metrics: metrics.clone(),
             });
             let worker = Worker {
                 endpoint: Arc::clone(endpoint),
@@ -150,7 +159,7 @@ impl Deliverer {
                 clients: clients.clone(),
                 clock: parts.clock.clone(),
                 shutdown: parts.shutdown.clone(),
-                metrics: parts.metrics.endpoint(endpoint.name.as_str()),
+                metrics,
                 inbox,
                 board,
             };
@@ -161,6 +170,7 @@ impl Deliverer {
             tasks.spawn(worker.run(queue));
         }
         let (store, shutdown) = (parts.store, parts.shutdown);
+        let kept = store.clone();
         let tell = tell(store, (news, after), hearers);
         tasks.spawn(async move {
             tokio::select! {
@@ -171,6 +181,7 @@ impl Deliverer {
         tasks.close();
         Ok(Self {
             endpoints: shown.into(),
+            store: kept,
             clock: parts.clock,
             tasks,
         })
@@ -195,8 +206,26 @@ impl Deliverer {
         self.endpoints.iter().map(status).collect()
     }
 
+    /// Rings an endpoint again that was switched off, beginning with what is pending. False when
+    /// no endpoint has this name.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the endpoint stays as it was.
+    pub async fn enable(&self, endpoint: &str) -> Result<bool, StoreError> {
+        let found = self
+            .endpoints
+            .iter()
+            .find(|shown| shown.name.as_str() == endpoint);
+        let Some(shown) = found else { return Ok(false) };
+        self.store.enable(&shown.name).await?;
+        shown.board.switch(true);
+        shown.metrics.enabled(true);
+        // An endpoint hears something, so it has a first lane; the poke makes it look around.
+        shown.inbox.poke([0]);
+        Ok(true)
+    }
+
     /// Resolves once a drain is done: attempts in flight have ended, their outcomes are on disk.
-    /// At [`Phase::Stopping`] it resolves whatever there is.
     pub async fn drained(&self) {
         self.tasks.wait().await;
     }

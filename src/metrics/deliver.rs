@@ -155,9 +155,9 @@ impl EndpointMetrics {
         self.oldest_pending.set(gauged(seconds));
     }
 
-    /// The endpoint answered 410.
-    pub fn disabled(&self) {
-        self.enabled.set(0);
+    /// Whether the endpoint is rung.
+    pub fn enabled(&self, is_enabled: bool) {
+        self.enabled.set(i64::from(is_enabled));
     }
 }
 

@@ -203,6 +203,24 @@ impl Store {
         store.settle(settling).await
     }
 
+    /// Endpoints that were switched off, until [`Self::enable`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn disabled(&self) -> Result<BTreeSet<String>, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.disabled().await
+    }
+
+    /// Forgets that an endpoint was switched off.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn enable(&self, endpoint: &Name) -> Result<(), StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.enable(endpoint).await
+    }
+
     /// Events in the order in which they became visible.
     ///
     /// # Errors

@@ -268,6 +268,8 @@ pub struct Settling {
     pub watermarks: Vec<(LaneId, EventKey)>,
     /// Operational events.
     pub announcements: Vec<Announcement>,
+    /// Endpoints that are not rung any more, also after a restart.
+    pub disabled: Vec<Name>,
 }
 
 /// An attempt and what follows from it.

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::config::Order;
 use crate::detect::Subject;
 use crate::event::EventKey;
+use crate::name::Name;
 use crate::store::{
     Announcement, Attempt, LaneId, LaneState, Parked, Scanned, Settled, Settling, SourceId, Then,
 };
@@ -44,9 +45,10 @@ impl Draft {
             attempts,
             parked,
             announcements,
+            disabled,
             ..
         } = &self.settling;
-        attempts.len() + parked.len() + announcements.len()
+        attempts.len() + parked.len() + announcements.len() + disabled.len()
     }
 }
 
@@ -224,6 +226,11 @@ impl Queue {
     /// An operational event to ring along with what is settled next.
     pub(super) fn announce(&mut self, announcement: Announcement) {
         self.draft.settling.announcements.push(announcement);
+    }
+
+    /// Makes it last that the endpoint is not rung any more.
+    pub(super) fn disable(&mut self, endpoint: Name) {
+        self.draft.settling.disabled.push(endpoint);
     }
 
     /// What must be asked of the store now.

@@ -57,7 +57,8 @@ pub(super) struct Clients {
 }
 
 impl Worker {
-    /// Rings what `queue` holds and what comes in, until a drain is done.
+    /// Rings what `queue` holds and what comes in, until a drain is done. Attempts in flight are
+    /// heard out, each at most its timeout; whoever drains bounds how long that may take.
     pub(super) async fn run(self, queue: Queue) {
         let mut running = Running {
             worker: self,
@@ -65,7 +66,6 @@ impl Worker {
             jobs: FuturesUnordered::new(),
             is_settling: false,
             refusals: 0,
-            is_enabled: true,
             is_draining: false,
             failures: 0,
             failing_since: None,
@@ -83,7 +83,6 @@ struct Running {
     is_settling: bool,
     /// How often in a row the store refused to settle.
     refusals: u32,
-    is_enabled: bool,
     is_draining: bool,
     /// Failed attempts in a row, of whatever delivery.
     failures: u32,
@@ -98,7 +97,6 @@ impl Running {
         let shutdown = self.worker.shutdown.clone();
         let inbox = Arc::clone(&self.worker.inbox);
         let mut drain = std::pin::pin!(shutdown.reached(Phase::Draining));
-        let mut stop = std::pin::pin!(shutdown.reached(Phase::Stopping));
         loop {
             self.advance();
             if self.is_over() {
@@ -118,15 +116,13 @@ impl Running {
                 }
                 () = tokio::time::sleep(pause) => self.keep_time(),
                 () = &mut drain, if !self.is_draining => self.is_draining = true,
-                () = &mut stop => return,
             }
         }
     }
 
     /// Starts everything that may start now.
     fn advance(&mut self) {
-        let may_start = self.is_enabled && !self.is_draining && self.refusals == 0;
-        if may_start {
+        if self.may_start() {
             self.start_attempts();
             for job in self.queue.scans() {
                 self.scan(job);
@@ -141,6 +137,10 @@ impl Running {
             self.settle(settling);
         }
         self.publish();
+    }
+
+    fn may_start(&self) -> bool {
+        self.worker.board.is_enabled() && !self.is_draining && self.refusals == 0
     }
 
     fn start_attempts(&mut self) {
@@ -256,15 +256,16 @@ impl Running {
             .finished(lane, start.delivery.event, attempt, verdict.then);
     }
 
-    /// The endpoint answered 410: it is not rung any more, and its deliveries stay.
+    /// The endpoint answered 410: it is not rung any more, also after a restart, until somebody
+    /// enables it; its deliveries stay.
     fn disable(&mut self) {
-        if !std::mem::replace(&mut self.is_enabled, false) {
+        if !self.worker.board.switch(false) {
             return;
         }
-        self.worker.metrics.disabled();
-        self.worker.board.disable();
+        self.worker.metrics.enabled(false);
         let endpoint = &self.worker.endpoint.name;
-        warn!(%endpoint, "endpoint answered 410 and is switched off until the next start");
+        warn!(%endpoint, "endpoint answered 410 and is switched off until somebody enables it");
+        self.queue.disable(endpoint.clone());
         self.announce(Kind::EndpointDisabled, "it answered 410", self.failures);
     }
 
@@ -316,8 +317,7 @@ impl Running {
 
     /// How long nothing needs to be done unless something happens.
     fn pause(&self) -> Duration {
-        let may_start = self.is_enabled && !self.is_draining && self.refusals == 0;
-        let due = self.queue.next_due().filter(|_| may_start);
+        let due = self.queue.next_due().filter(|_| self.may_start());
         // A due delivery without a free slot is started when an attempt ends.
         let is_free = self.queue.flying() < self.worker.endpoint.concurrency;
         let due = due.filter(|_| is_free);

@@ -140,3 +140,9 @@ CREATE TABLE attempts(
     committed_at INTEGER,
     PRIMARY KEY (lane, event, number)
 ) STRICT, WITHOUT ROWID;
+
+-- Endpoints that are not rung: they answered 410.
+CREATE TABLE disabled(
+    endpoint TEXT PRIMARY KEY,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,9 +1,12 @@
 //! Outcomes of deliveries become rows. All of it may be repeated: the caller does so after an
 //! error, not knowing what of it was written.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, params};
 
 use super::{Sqlite, numbering};
+use crate::name::Name;
 use crate::store::{LaneId, Parked, Settled, Settling, StoreError, Then};
 use crate::time::Timestamp;
 
@@ -39,7 +42,33 @@ impl Sqlite {
             for (lane, watermark) in &settling.watermarks {
                 raise.execute([lane.0, watermark.number()])?;
             }
+            for endpoint in &settling.disabled {
+                let sql = "INSERT OR IGNORE INTO disabled(endpoint, at) VALUES (?1, ?2)";
+                let mut disable = connection.prepare_cached(sql)?;
+                disable.execute(params![endpoint.as_str(), now.as_millis()])?;
+            }
             numbering::announce(connection, now, &rungs)
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn disabled(&self) -> Result<BTreeSet<String>, StoreError> {
+        self.read(|connection| {
+            let mut query = connection.prepare_cached("SELECT endpoint FROM disabled")?;
+            let names = query.query_map([], |row| row.get(0))?;
+            Ok(names.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn enable(&self, endpoint: &Name) -> Result<(), StoreError> {
+        let endpoint = endpoint.clone();
+        self.write(1, move |connection| {
+            let sql = "DELETE FROM disabled WHERE endpoint = ?1";
+            connection
+                .prepare_cached(sql)?
+                .execute([endpoint.as_str()])?;
+            Ok(())
         })
         .await
     }
