@@ -76,12 +76,11 @@ struct Item {
     kind: Kind,
 }
 
-/// What an id was before it became text.
+/// What an id was before it became text; of a composite, its last part.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Text,
     Number,
-    Composite,
 }
 
 impl Reader<'_> {
@@ -191,7 +190,7 @@ impl Reader<'_> {
         }
         let is_composite = self.id.len() > 1;
         let mut spelling = Vec::with_capacity(SUBJECT_BYTES_LIKELY);
-        let mut kind = Kind::Composite;
+        let mut kind = Kind::Text;
         for (index, (path, range)) in self.id.iter().zip(self.writer.ids()).enumerate() {
             let range = range.clone();
             let range = range.ok_or_else(|| unusable(format!("`{path}` is missing")))?;
@@ -202,7 +201,6 @@ impl Reader<'_> {
                 .map_err(|fault| unusable(format!("`{path}` {fault}")))?;
         }
         let subject = if is_composite {
-            kind = Kind::Composite;
             spelling.push(b']');
             spelled(spelling)?
         } else if kind == Kind::Text {

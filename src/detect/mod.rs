@@ -3,10 +3,10 @@
 //! Decides what an item is, when two spellings of it are the same, and what differs. Leaves
 //! fetching to [`crate::poll`] and remembering to [`crate::store`].
 //!
-//! The way of a response: `serde_json` checks its syntax; [`items`] finds the items in the text
-//! and their ids; [`form`] writes each item's canonical form, what does not count left out, into
-//! one buffer, which is digested; [`diff`] compares with the snapshot; [`guard`] doubts. Only for
-//! items that changed, [`patch`] builds trees.
+//! The way of a response: `serde_json` checks its syntax; `items` finds the items in the text and
+//! their ids; `form` writes each item's canonical form, what does not count left out, into one
+//! buffer, which is digested; [`diff()`] compares with the snapshot; [`Guard`] doubts. Only for
+//! items that changed, [`patch()`] builds trees.
 
 mod cursor;
 mod diff;

@@ -5,6 +5,7 @@ mod differential;
 mod projection;
 mod reading;
 mod reference;
+mod subjects;
 
 use super::cursor::Cursor;
 use super::form::{Spelling, Writer};
@@ -62,4 +63,15 @@ fn walk(text: &str, rules: &Rules) -> Result<Walk, Unreadable> {
 
 fn subjects(walk: &Walk) -> Vec<&str> {
     walk.entries.iter().map(|entry| &*entry.subject).collect()
+}
+
+/// The class of what went wrong.
+fn fault(text: &str, rules: &Rules) -> &'static str {
+    walk(text, rules).unwrap_err().reason()
+}
+
+#[test]
+fn rules_are_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Rules>();
 }

@@ -1,15 +1,10 @@
 //! What a response may be, one example each.
 
-use super::super::{Rules, SUBJECT_BYTES_MAX, Unreadable};
-use super::{document, form, ignoring, items, only, paths, read, subjects, walk};
+use super::super::{Rules, Unreadable};
+use super::{document, fault, form, ignoring, items, only, paths, read, subjects, walk};
 
 fn canonical(text: &str) -> String {
     form(text, &document()).unwrap()
-}
-
-/// The class of what went wrong.
-fn fault(text: &str, rules: &Rules) -> &'static str {
-    walk(text, rules).unwrap_err().reason()
 }
 
 #[test]
@@ -204,117 +199,6 @@ fn shape_faults_name_the_place() {
 }
 
 #[test]
-fn subjects_are_texts_and_digits() {
-    let subject = |id: &str| {
-        let walk = walk(&format!(r#"[{{"id":{id}}}]"#), &items("$[*]", &["$.id"]));
-        walk.map(|walk| walk.entries[0].subject.to_string())
-            .map_err(|error| error.reason())
-    };
-    let long = format!("\"{}\"", "x".repeat(SUBJECT_BYTES_MAX));
-    for (id, expected) in [
-        (r#""a b""#, "a b"),
-        (r#""\u00e9\n""#, "é\n"),
-        (r#""""#, ""),
-        ("42", "42"),
-        ("-7", "-7"),
-        ("42.0", "42"),
-        ("4.2e1", "42"),
-        ("9007199254740993", "9007199254740993"),
-        (
-            "340282366920938463463374607431768211457",
-            "340282366920938463463374607431768211457",
-        ),
-        (&long, long.trim_matches('"')),
-    ] {
-        assert_eq!(subject(id), Ok(expected.to_owned()), "{id}");
-    }
-    let longer = format!("\"{}\"", "x".repeat(SUBJECT_BYTES_MAX + 1));
-    for id in ["null", "true", "1.5", "1e99", "{}", "[1]", &longer] {
-        assert_eq!(subject(id), Err("id"), "{id:.20}");
-    }
-}
-
-#[test]
-fn composite_subjects_are_compact_arrays() {
-    let rules = items("$[*]", &["$.org.name", "$.id"]);
-    let text = r#"[{"id":7,"org":{"name":"a\u0022b"}},{"id":"7","org":{"name":"c"}}, {"id":7,"org":{"name":"c"}}]"#;
-    let walk = walk(text, &rules).unwrap();
-    assert_eq!(
-        subjects(&walk),
-        [r#"["a\"b",7]"#, r#"["c","7"]"#, r#"["c",7]"#]
-    );
-    assert_eq!(fault(r#"[{"id":7}]"#, &rules), "id");
-    let halves = "x".repeat(SUBJECT_BYTES_MAX / 2);
-    assert_eq!(
-        fault(
-            &format!(r#"[{{"id":"{halves}","org":{{"name":"{halves}"}}}}]"#),
-            &rules
-        ),
-        "id"
-    );
-}
-
-#[test]
-fn an_id_is_one_value() {
-    for (text, path, expected) in [
-        (r#"[{"a":{"id":1}}]"#, "$.a.id", Ok("1")),
-        (r#"[{"a":{"id":1},"a":{"id":2}}]"#, "$.a.id", Ok("2")),
-        (r#"[{"id":1,"id":2}]"#, "$.id", Ok("2")),
-        (r#"[{"a":{"id":1},"a":{}}]"#, "$.a.id", Err("id")),
-        (r#"[{"a":{"id":1},"a":3}]"#, "$.a.id", Err("id")),
-        (r#"[{"a":[5,6]}]"#, "$.a[1]", Ok("6")),
-        ("[{}]", "$.id", Err("id")),
-        ("[5]", "$.id", Err("id")),
-        (r#"["x"]"#, "$", Ok("x")),
-        (r#"[{"a":[1]}]"#, "$.a[*]", Ok("1")),
-        (r#"[{"a":[1,2]}]"#, "$.a[*]", Err("id")),
-        (
-            r#"[{"a":[{"k":"x"},{"k":"id","v":9}]}]"#,
-            "$.a[?@.k == 'id'].v",
-            Ok("9"),
-        ),
-        (r#"[{"a":[{"k":"x"}]}]"#, "$.a[?@.k == 'id'].v", Err("id")),
-    ] {
-        let walk = walk(text, &items("$[*]", &[path]));
-        let found = walk.map(|walk| walk.entries[0].subject.to_string());
-        let expected = expected.map(str::to_owned);
-        assert_eq!(
-            found.map_err(|error| error.reason()),
-            expected,
-            "{path} in {text}"
-        );
-    }
-}
-
-#[test]
-fn an_id_may_be_among_what_does_not_count() {
-    let text = r#"[{"meta":{"id":1,"at":5},"x":1}]"#;
-    let other = r#"[{"meta":{"at":6,"id":1},"x":1}]"#;
-    for fields in [ignoring(&["$.meta"]).fields, only(&["$.x"]).fields] {
-        let rules = Rules {
-            fields,
-            ..items("$[*]", &["$.meta.id"])
-        };
-        let walk = walk(text, &rules).unwrap();
-        assert_eq!(subjects(&walk), ["1"]);
-        assert_eq!(walk.digest, super::walk(other, &rules).unwrap().digest);
-    }
-}
-
-#[test]
-fn one_id_is_one_item_and_the_last_counts() {
-    let rules = items("$[*]", &["$.id"]);
-    let last = walk(r#"[{"id":1,"v":2}]"#, &rules).unwrap();
-    let text = r#"[{"id":1,"v":1},{"id":0},{"id":1,"v":2},{"v":2,"id":1}]"#;
-    let merged = walk(text, &rules).unwrap();
-    assert_eq!(subjects(&merged), ["0", "1"]);
-    assert_eq!(merged.entries[1].digest, last.entries[0].digest);
-    assert_eq!(&text[merged.entries[1].range.clone()], r#"{"v":2,"id":1}"#);
-    assert_eq!(fault(r#"[{"id":1},{"id":"1"}]"#, &rules), "id");
-    assert_eq!(fault(r#"[{"id":"1"},{"id":2},{"id":1}]"#, &rules), "id");
-}
-
-#[test]
 fn items_beyond_the_bound_are_refused() {
     let rules = items("$[*]", &["$"]);
     for rules in [rules, items("$[:]", &["$"])] {
@@ -367,4 +251,44 @@ fn rules_are_the_same_only_if_they_read_the_same() {
         );
     }
     assert_eq!(ignoring(&["$.b", "$.a"]).digest(), rules[2].digest());
+}
+
+#[test]
+fn a_walk_knows_its_subjects_apart_from_what_counts() {
+    let rules = Rules {
+        fields: only(&["$.x"]).fields,
+        ..items("$[*]", &["$.id"])
+    };
+    let of = |id: u32| walk(&format!(r#"[{{"id":{id},"x":1}}]"#), &rules).unwrap();
+    assert_eq!(of(1).entries[0].digest, of(2).entries[0].digest);
+    assert_ne!(of(1).digest, of(2).digest);
+}
+
+#[test]
+fn every_item_of_a_long_walk_counts() {
+    let rules = items("$[*]", &["$.id"]);
+    let of = |changed: usize| {
+        let item = |id| format!(r#"{{"id":{id},"v":{}}}"#, id == changed);
+        let list: Vec<String> = (1_000..9_000).map(item).collect();
+        let body = format!("[{}]", list.join(","));
+        read(body.as_bytes(), &rules, 8_000).unwrap().digest
+    };
+    let digests = [of(0), of(1_000), of(5_000), of(8_999)];
+    for (index, one) in digests.iter().enumerate() {
+        assert!(!digests[index + 1..].contains(one));
+    }
+}
+
+#[test]
+fn the_last_in_the_text_counts_however_it_was_found() {
+    let text = r#"{"b":{"x":{"id":1,"v":1}},"a":{"x":{"id":1,"v":2}}}"#;
+    let walk = walk(text, &items("$..x", &["$.id"])).unwrap();
+    assert_eq!(&text[walk.entries[0].range.clone()], r#"{"id":1,"v":2}"#);
+}
+
+#[test]
+fn of_many_equal_names_the_last_counts() {
+    let members: Vec<String> = (0..200).map(|n| format!(r#""{}":{n}"#, n % 3)).collect();
+    let text = format!("{{{}}}", members.join(","));
+    assert_eq!(canonical(&text), r#"{"0":198,"1":199,"2":197}"#);
 }
