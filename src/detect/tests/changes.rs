@@ -46,7 +46,8 @@ proptest! {
         }
         for &(old, new) in &differences.updated {
             prop_assert_eq!(&before[old].subject, &after[new].subject);
-            prop_assert_ne!(state.insert(&after[new].subject, after[new].digest), Some(after[new].digest));
+            let digest = after[new].digest;
+            prop_assert_ne!(state.insert(&after[new].subject, digest), Some(digest));
         }
         for &new in &differences.created {
             prop_assert!(state.insert(&after[new].subject, after[new].digest).is_none());

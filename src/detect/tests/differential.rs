@@ -45,7 +45,11 @@ fn rules() -> impl Strategy<Value = Rules> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 1_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn the_form_that_streams_is_that_of_a_tree(model in models(), seed: u64) {
@@ -130,7 +134,9 @@ proptest! {
             bytes.truncate(cut.index(bytes.len()));
         }
         let expected = serde_json::from_slice::<serde_json::Value>(&bytes);
-        let is_out_of_range = expected.as_ref().is_err_and(|e| e.to_string().contains("out of range"));
+        // A number beyond all doubles is one all the same.
+        let is_out_of_range = |error: &serde_json::Error| error.to_string().contains("range");
+        let is_out_of_range = expected.as_ref().is_err_and(is_out_of_range);
         let ours = super::read(&bytes, &rules, super::ITEMS_MAX);
         prop_assert!(
             ours.is_ok() == expected.is_ok() || is_out_of_range,
