@@ -238,7 +238,15 @@ fn json_path(value: Value<'_>) -> Option<Path> {
         value.wrong_type("a JSONPath like \"$.id\"");
         return None;
     };
-    Path::parse(text)
-        .map_err(|error| value.fault_at(error.position, format!("`{}`: {error}", value.key)))
+    let path = Path::parse(text).and_then(|path| {
+        match value.key {
+            "items" => path.check_items(),
+            "id" => path.check_id(),
+            "ignore" => path.check_ignore(),
+            _ => Ok(()),
+        }
+        .map(|()| path)
+    });
+    path.map_err(|error| value.fault_at(error.position, format!("`{}`: {error}", value.key)))
         .ok()
 }

@@ -90,7 +90,7 @@ impl Path {
         match self.simple().map(<[Step]>::last) {
             Some(last) if last != Some(&Step::Each) => Err(PathError {
                 position: self.text.len(),
-                message: format!("`items` selects elements: write `{}[*]`", self.text),
+                message: format!("selects the array, not its elements: write `{}[*]`", self.text),
             }),
             _ => Ok(()),
         }
@@ -104,7 +104,7 @@ impl Path {
         if !self.prefix.contains(&Step::Each) {
             return Ok(());
         }
-        let message = "`id` is one value, not every element: write a path without `*`, \
+        let message = "selects every element, not one value: write a path without `*`, \
                        or a list of paths";
         Err(PathError {
             position: self.text.find('*').unwrap_or(0),
@@ -122,7 +122,7 @@ impl Path {
         }
         Err(PathError {
             position: 0,
-            message: "`ignore` would leave nothing: name members, like `$.fetched_at`".to_owned(),
+            message: "would leave nothing: name members, like `$.fetched_at`".to_owned(),
         })
     }
 
