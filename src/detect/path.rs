@@ -90,7 +90,10 @@ impl Path {
         match self.simple().map(<[Step]>::last) {
             Some(last) if last != Some(&Step::Each) => Err(PathError {
                 position: self.text.len(),
-                message: format!("selects the array, not its elements: write `{}[*]`", self.text),
+                message: format!(
+                    "selects the array, not its elements: write `{}[*]`",
+                    self.text
+                ),
             }),
             _ => Ok(()),
         }
