@@ -3,6 +3,7 @@
 //! a bare loop that signs, posts, and keeps nothing.
 //!
 //! `cargo bench --bench flood`
+#![expect(clippy::print_stdout, reason = "figures are what a bench is for")]
 
 mod common;
 
@@ -17,7 +18,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
-use common::{doorbell, quantile};
+use common::{doorbell, percentile};
 use doorbell::secret::Secret;
 use doorbell::signature::{SigningKey, sign};
 use parking_lot::Mutex;
@@ -83,12 +84,12 @@ async fn measure() {
     println!("              {cpu:8.3} CPU-s per 1,000 (poll, diff, patch, commit and delivery)");
     println!("              {:8.1} MiB resident", ours.process.rss_mib());
     println!("of bare       {:8.2}", rate / bare_rate);
-    let (p50, p99) = (quantile(&mut before, 0.5), quantile(&mut before, 0.99));
+    let (p50, p99) = (percentile(&mut before, 50), percentile(&mut before, 99));
     println!(
         "other source  p50 {p50:6.2} ms  p99 {p99:6.2} ms  before ({} rings)",
         before.len()
     );
-    let (d50, d99) = (quantile(&mut during, 0.5), quantile(&mut during, 0.99));
+    let (d50, d99) = (percentile(&mut during, 50), percentile(&mut during, 99));
     println!(
         "other source  p50 {d50:6.2} ms  p99 {d99:6.2} ms  during ({} rings)",
         during.len()

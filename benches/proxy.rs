@@ -2,6 +2,7 @@
 //! that only forwards: interleaved rounds, CPU seconds of the proxy's own process.
 //!
 //! `cargo bench --bench proxy`
+#![expect(clippy::print_stdout, reason = "figures are what a bench is for")]
 
 mod common;
 
@@ -23,7 +24,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|argument| argument == "--bare") {
         return bare(
-            arguments[at + 1].clone(),
+            &arguments[at + 1],
             arguments[at + 2].parse().expect("an address"),
         );
     }
@@ -148,7 +149,7 @@ fn free_port() -> u16 {
 }
 
 /// The baseline: pingora's own server, which only forwards.
-fn bare(listen: String, upstream: SocketAddr) {
+fn bare(listen: &str, upstream: SocketAddr) {
     struct Forward(SocketAddr);
     #[async_trait]
     impl ProxyHttp for Forward {
@@ -165,7 +166,7 @@ fn bare(listen: String, upstream: SocketAddr) {
     let mut server = Server::new_with_opt_and_conf(None::<Opt>, conf);
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, Forward(upstream));
-    service.add_tcp(&listen);
+    service.add_tcp(listen);
     server.add_service(service);
     server.run_forever();
 }

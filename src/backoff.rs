@@ -48,7 +48,7 @@ mod tests {
 
     const POLLS: Backoff = Backoff {
         base: Duration::from_secs(5),
-        ceiling: Duration::from_secs(1800),
+        ceiling: Duration::from_mins(30),
     };
 
     #[test]

@@ -118,9 +118,8 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// The value below which `share` of `values` lie.
-pub(crate) fn quantile(values: &mut [f64], share: f64) -> f64 {
+/// The value below which `percent` of `values` lie.
+pub(crate) fn percentile(values: &mut [f64], percent: usize) -> f64 {
     values.sort_by(f64::total_cmp);
-    let last = values.len().checked_sub(1).expect("values");
-    values[(share * last as f64).round() as usize]
+    values[(values.len() - 1) * percent / 100]
 }

@@ -61,9 +61,10 @@ pub(super) async fn endpoints(State(parts): State<Parts>) -> Answer {
 
 /// Rings an endpoint again that answered 410; 204 also when it was rung all along.
 pub(super) async fn enable(State(parts): State<Parts>, Path(name): Path<String>) -> Answer {
-    match parts.deliverer.enable(&name).await? {
-        true => Ok(StatusCode::NO_CONTENT.into_response()),
-        false => Err(Problem::not_found(format!("no endpoint is named {name:?}"))),
+    if parts.deliverer.enable(&name).await? {
+        Ok(StatusCode::NO_CONTENT.into_response())
+    } else {
+        Err(Problem::not_found(format!("no endpoint is named {name:?}")))
     }
 }
 

@@ -122,4 +122,4 @@ async fn scrape(State(parts): State<Parts>) -> Response {
 
 /// Longest that a poll by hand may take before the caller is told to look later: more than any
 /// `timeout` makes sense for, less than callers' own patience.
-const POLL_PATIENCE: Duration = Duration::from_secs(300);
+const POLL_PATIENCE: Duration = Duration::from_mins(5);

@@ -82,9 +82,10 @@ pub async fn start(config: Config) -> anyhow::Result<Doorbell> {
     let upstreams = build.upstreams()?;
     let deliverer = build.deliverer(&sources).await?;
     let poller = build.poller(upstreams.clone()).await?;
-    let proxy = match proxy_listeners.is_empty() {
-        true => None,
-        false => Some(build.proxy(upstreams, proxy_listeners)?),
+    let proxy = if proxy_listeners.is_empty() {
+        None
+    } else {
+        Some(build.proxy(upstreams, proxy_listeners)?)
     };
     let upkeep = tokio::spawn(upkeep::run(build.store.clone(), build.shutdown.clone()));
     let admin = build.admin(admin_listener, &poller, &deliverer, sources)?;

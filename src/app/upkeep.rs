@@ -9,7 +9,7 @@ use crate::store::{Retained, Store};
 
 /// How often retention looks for something to delete. Each look is one bounded chunk while there
 /// is nothing to do.
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 /// Pause between chunks while there is more to delete, so that commits get their turn.
 const BETWEEN: Duration = Duration::from_millis(50);
 

@@ -16,9 +16,10 @@ pub fn install(settings: &Log) {
         settings.level
     ));
     let terminal = std::io::stderr().is_terminal();
-    let format = settings.format.unwrap_or(match terminal {
-        true => LogFormat::Text,
-        false => LogFormat::Json,
+    let format = settings.format.unwrap_or(if terminal {
+        LogFormat::Text
+    } else {
+        LogFormat::Json
     });
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

@@ -90,8 +90,8 @@ fn would<'a>(source: &config::Source, look: &'a Look, known: &'a Peek) -> Vec<Wo
         current: Value::Null,
         patch: Vec::new(),
     });
-    let deletes = source.deletes == config::Deletes::Full;
-    let mut all: Vec<Would<'_>> = if deletes {
+    let counts_missing = source.deletes == config::Deletes::Full;
+    let mut all: Vec<Would<'_>> = if counts_missing {
         deleted.collect()
     } else {
         Vec::new()
@@ -152,7 +152,7 @@ fn print(source: &config::Source, look: &Look, known: Option<&Peek>, paint: Pain
             config::Baseline::Silent => "the first poll rings nobody, it remembers:",
             config::Baseline::Emit => "the first poll rings each of these as created:",
         };
-        println!("snapshot  {} {baseline}\n", paint.new("none yet;"));
+        println!("snapshot  {} {baseline}\n", paint.fresh("none yet;"));
         for entry in look.walk.entries.iter().take(SHOWN) {
             let body = paint.faint(shortened(received(look, entry)));
             println!("  {} {body}", paint.strong(shortened(&entry.subject)));
@@ -183,7 +183,7 @@ fn line(event: &Would<'_>, paint: Paint) -> String {
         }
         (previous, _) => {
             let changes = patch(&event.patch, previous, paint);
-            format!("{} {subject}  {changes}", paint.new(&event.event_type))
+            format!("{} {subject}  {changes}", paint.fresh(&event.event_type))
         }
     }
 }

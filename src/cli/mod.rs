@@ -114,9 +114,10 @@ pub const BAD_CONFIG: u8 = 64;
 /// The exit status that says "bad configuration".
 pub fn read_config(path: &std::path::Path) -> Result<Config, ExitCode> {
     config::load(path).map_err(|faults| {
-        match paint::to_terminal(&std::io::stderr()) {
-            true => eprint!("{}", faults.in_colour()),
-            false => eprint!("{faults}"),
+        if paint::to_terminal(&std::io::stderr()) {
+            eprint!("{}", faults.in_colour());
+        } else {
+            eprint!("{faults}");
         }
         ExitCode::from(BAD_CONFIG)
     })

@@ -32,7 +32,7 @@ impl Paint {
         self.paint(AnsiColor::Red.on_default(), text)
     }
 
-    pub(super) fn new(self, text: impl Display) -> String {
+    pub(super) fn fresh(self, text: impl Display) -> String {
         self.paint(AnsiColor::Yellow.on_default(), text)
     }
 
@@ -45,9 +45,10 @@ impl Paint {
     }
 
     fn paint(self, style: Style, text: impl Display) -> String {
-        match self.colour {
-            true => format!("{style}{text}{style:#}"),
-            false => text.to_string(),
+        if self.colour {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_string()
         }
     }
 }

@@ -115,7 +115,7 @@ pub(super) fn line(ring: &Ring, paint: Paint) -> String {
     let painted = match event_type.rsplit('.').next() {
         Some("created") => paint.good(event_type),
         Some("deleted" | "failing" | "dead" | "disabled") => paint.bad(event_type),
-        _ => paint.new(event_type),
+        _ => paint.fresh(event_type),
     };
     let subject = match data["subject"].as_str() {
         Some("") | None => String::new(),
@@ -168,8 +168,9 @@ pub(super) fn shortened(text: &str) -> String {
         .filter(|c| !c.is_control())
         .take(CHARACTERS_MAX + 1)
         .collect();
-    match clean.chars().count() > CHARACTERS_MAX {
-        true => clean.chars().take(CHARACTERS_MAX).chain(['…']).collect(),
-        false => clean,
+    if clean.chars().count() > CHARACTERS_MAX {
+        clean.chars().take(CHARACTERS_MAX).chain(['…']).collect()
+    } else {
+        clean
     }
 }

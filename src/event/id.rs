@@ -45,6 +45,11 @@ impl EventKey {
 
     /// Its place within the generation.
     #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "masked to 24 bits"
+    )]
     pub const fn ordinal(self) -> u32 {
         (self.0 & ORDINAL_MAX as i64) as u32
     }
