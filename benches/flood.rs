@@ -18,12 +18,14 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
-use common::{doorbell, percentile};
+use common::{doorbell, median, percentile};
 use doorbell::secret::Secret;
 use doorbell::signature::{SigningKey, sign};
 use parking_lot::Mutex;
 
 const CHANGES: usize = 20_000;
+const ROUNDS: usize = 5;
+const QUIET_TICKS: usize = 300;
 const CONCURRENCY: usize = 64;
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDC2FVsBQIhrs=";
 /// How often the other source changes.
@@ -50,51 +52,80 @@ async fn measure() {
     poll(&client, ours.admin, "flood").await;
     poll(&client, ours.admin, "calm").await;
 
-    let mut before = calm(&world, &client, ours.admin, 200).await;
-    world.round.fetch_add(1, Ordering::Relaxed);
-    let (cpu, rung) = (
-        ours.process.cpu_seconds(),
-        world.rung.load(Ordering::Relaxed),
-    );
-    let flood = {
-        let (client, admin) = (client.clone(), ours.admin);
-        tokio::spawn(async move { poll(&client, admin, "flood").await })
-    };
-    // The clock runs from the commit: the poll itself (fetch, diff, patches) is not delivery.
-    let mut during = vec![];
-    let mut start = None;
-    let goal = rung + CHANGES as u64;
-    while world.rung.load(Ordering::Relaxed) < goal {
-        during.extend(calm(&world, &client, ours.admin, 1).await);
-        if start.is_none() && world.rung.load(Ordering::Relaxed) > rung {
-            start = Some((Instant::now(), world.rung.load(Ordering::Relaxed)));
-        }
+    let before = calm(&world, &client, ours.admin, QUIET_TICKS).await;
+    let cpu = ours.process.cpu_seconds();
+    let (mut rates, mut during) = (vec![], vec![]);
+    for _ in 0..ROUNDS {
+        let (rate, lags) = round(&world, &client, ours.admin).await;
+        rates.push(rate);
+        during.extend(lags);
     }
-    let (start, at_start) = start.expect("the flood rings");
-    let seconds = world
-        .last
-        .lock()
-        .expect("rings")
-        .duration_since(start)
-        .as_secs_f64();
-    let rate = (goal - at_start) as f64 / seconds;
-    flood.await.expect("the poll by hand answers");
-    let cpu = (ours.process.cpu_seconds() - cpu) * 1000.0 / CHANGES as f64;
-    println!("doorbell      {rate:8.0} webhooks/s, durable");
+    let rung = (ROUNDS * CHANGES) as f64;
+    let cpu = (ours.process.cpu_seconds() - cpu) * 1000.0 / rung;
+    let rate = median(rates);
+    println!(
+        "doorbell      {rate:8.0} webhooks/s, durable, median of {ROUNDS} floods of {CHANGES}"
+    );
     println!("              {cpu:8.3} CPU-s per 1,000 (poll, diff, patch, commit and delivery)");
     println!("              {:8.1} MiB resident", ours.process.rss_mib());
     println!("of bare       {:8.2}", rate / bare_rate);
-    let (p50, p99) = (percentile(&mut before, 50), percentile(&mut before, 99));
     println!(
-        "other source  p50 {p50:6.2} ms  p99 {p99:6.2} ms  before ({} rings)",
-        before.len()
-    );
-    let (d50, d99) = (percentile(&mut during, 50), percentile(&mut during, 99));
-    println!(
-        "other source  p50 {d50:6.2} ms  p99 {d99:6.2} ms  during ({} rings)",
+        "The other source, rings before and during the floods: {}, {}",
+        before.len(),
         during.len()
     );
-    println!("p99 ratio     {:8.2}", d99 / p99);
+    for (what, of) in [
+        ("commit to arrival   ", Lag::since_commit as fn(&Lag) -> f64),
+        ("detection to arrival", |lag: &Lag| lag.since_detection),
+    ] {
+        let mut quiet: Vec<f64> = before.iter().map(of).collect();
+        let mut flood: Vec<f64> = during.iter().map(of).collect();
+        let [q50, f50] = [&mut quiet, &mut flood].map(|lags| percentile(lags, 50));
+        let [q99, f99] = [&mut quiet, &mut flood].map(|lags| percentile(lags, 99));
+        println!(
+            "{what}  p50 {q50:6.2} -> {f50:6.2} ms  p99 {q99:6.2} -> {f99:6.2} ms  ratio {:.2}",
+            f99 / q99
+        );
+    }
+}
+
+/// One flood: webhooks a second from its first ring to its last, and the lags of the other source
+/// meanwhile.
+async fn round(world: &World, client: &reqwest::Client, admin: SocketAddr) -> (f64, Vec<Lag>) {
+    world.round.fetch_add(1, Ordering::Relaxed);
+    let rung = world.rung.load(Ordering::Relaxed);
+    world.first.lock().take();
+    let flood = {
+        let client = client.clone();
+        tokio::spawn(async move { poll(&client, admin, "flood").await })
+    };
+    let mut lags = vec![];
+    while world.rung.load(Ordering::Relaxed) < rung + CHANGES as u64 {
+        lags.extend(calm(world, client, admin, 1).await);
+    }
+    flood.await.expect("the poll by hand answers");
+    let (first, last) = (
+        world.first.lock().expect("rings"),
+        world.last.lock().expect("rings"),
+    );
+    (
+        CHANGES as f64 / last.duration_since(first).as_secs_f64(),
+        lags,
+    )
+}
+
+/// How long a ring of the other source took, in milliseconds.
+struct Lag {
+    /// From the event's `timestamp`, taken when it was detected, before its commit.
+    since_detection: f64,
+    /// From the answer of the poll by hand, which follows the commit; rings often come sooner.
+    after_answer: f64,
+}
+
+impl Lag {
+    fn since_commit(&self) -> f64 {
+        self.after_answer.max(0.0).min(self.since_detection)
+    }
 }
 
 /// The upstream of both sources and the receiver of both.
@@ -103,6 +134,7 @@ struct World {
     round: AtomicU64,
     calm: AtomicU64,
     rung: AtomicU64,
+    first: Mutex<Option<Instant>>,
     last: Mutex<Option<Instant>>,
     calm_rung: tokio::sync::watch::Sender<(u64, i64)>,
 }
@@ -151,7 +183,9 @@ async fn calm_document(
 async fn ring(State(world): State<Arc<World>>, body: Bytes) -> StatusCode {
     if body.starts_with(br#"{"type":"flood."#) {
         world.rung.fetch_add(1, Ordering::Relaxed);
-        *world.last.lock() = Some(Instant::now());
+        let now = Instant::now();
+        world.first.lock().get_or_insert(now);
+        *world.last.lock() = Some(now);
     } else {
         let payload: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         let n = payload["data"]["current"]["n"].as_u64().expect("a number");
@@ -165,25 +199,35 @@ async fn ring(State(world): State<Arc<World>>, body: Bytes) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// Changes the other source and waits for its ring, again and again: milliseconds from detection
-/// (the event's `timestamp`) to the arrival of its webhook, which is commit and delivery.
+/// Changes the other source and waits for its ring, again and again.
 async fn calm(
     world: &World,
     client: &reqwest::Client,
     admin: SocketAddr,
     ticks: usize,
-) -> Vec<f64> {
+) -> Vec<Lag> {
     let mut lags = Vec::new();
     for _ in 0..ticks {
         let n = world.calm.fetch_add(1, Ordering::Relaxed) + 1;
         let mut rung = world.calm_rung.subscribe();
-        poll(client, admin, "calm").await;
-        let lag = rung
-            .wait_for(|(seen, _)| *seen >= n)
-            .await
-            .expect("the world goes on")
-            .1;
-        lags.push(lag as f64 / 1000.0);
+        let ring = async {
+            let seen = rung
+                .wait_for(|ring| ring.0 >= n)
+                .await
+                .expect("the world goes on");
+            (seen.1, Instant::now())
+        };
+        let answer = async {
+            poll(client, admin, "calm").await;
+            Instant::now()
+        };
+        let ((micros, rang), answered) = tokio::join!(ring, answer);
+        let sooner = answered.saturating_duration_since(rang).as_secs_f64();
+        let later = rang.saturating_duration_since(answered).as_secs_f64();
+        lags.push(Lag {
+            since_detection: micros as f64 / 1000.0,
+            after_answer: (later - sooner) * 1000.0,
+        });
         tokio::time::sleep(TICK).await;
     }
     lags

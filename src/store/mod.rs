@@ -105,7 +105,7 @@ impl Store {
 
     /// Commits one poll: all of it is visible and durable when this returns, or none of it.
     ///
-    /// More than [`CHUNK_CHANGES`] changes are written in chunks that nobody sees, then made
+    /// More than [`LARGE_CHANGES`] changes are written in chunks that nobody sees, then made
     /// visible by one small transaction, so that other commits get their turn in between.
     ///
     /// # Errors

@@ -10,9 +10,12 @@ use crate::event::{Cause, Event, EventId, EventKey, Kind};
 use crate::name::Name;
 use crate::time::Timestamp;
 
-/// Most changes that one transaction writes; more go in chunks. At some 50 µs a change a chunk
-/// holds the writer for about 15 ms, what another commit may have to wait.
-pub const CHUNK_CHANGES: usize = 256;
+/// Most changes that one transaction writes; more go in chunks, which only few polls need.
+pub const LARGE_CHANGES: usize = 256;
+
+/// Changes of a chunk. At some 50 µs a change it holds the writer for about 3 ms, what the commit
+/// of another source may have to wait.
+pub const CHUNK_CHANGES: usize = 64;
 
 /// A registered source. Numbers are never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

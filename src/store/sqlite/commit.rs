@@ -13,7 +13,7 @@ use crate::detect::Subject;
 use crate::digest::Digest;
 use crate::event::{Cause, Kind};
 use crate::store::{
-    CHUNK_CHANGES, Committed, ItemChange, PollCommit, SnapshotId, SourceId, StoreError,
+    Committed, ItemChange, LARGE_CHANGES, PollCommit, SnapshotId, SourceId, StoreError,
 };
 use crate::time::Timestamp;
 
@@ -53,7 +53,7 @@ impl Sqlite {
     ) -> Result<Committed, StoreError> {
         let changes = std::mem::take(&mut poll.changes);
         let bytes = changes.iter().map(bytes_of).sum::<usize>();
-        let is_large = changes.len() > CHUNK_CHANGES || (changes.len() > 1 && bytes > CHUNK_BYTES);
+        let is_large = changes.len() > LARGE_CHANGES || (changes.len() > 1 && bytes > CHUNK_BYTES);
         let head = Head::of(poll)?;
         if is_large {
             // A task of its own, so that a caller who goes away does not leave it half done.

@@ -22,7 +22,7 @@ use crate::store::{CHUNK_CHANGES, Committed, ItemChange, SnapshotId, SourceId, S
 const AHEAD: usize = 2;
 
 /// Rows that one step of cleaning looks at.
-const CLEAN_ROWS: usize = 512;
+const CLEAN_ROWS: usize = 128;
 
 impl Sqlite {
     pub(super) async fn commit_large(

@@ -3,6 +3,7 @@
 //! Decides how the verbs become rows; each group of verbs has its file here. A job for the writer
 //! is a closure, so the writer knows no verb and a verb knows no transaction.
 
+mod checkpoint;
 mod commit;
 mod deliveries;
 mod fault;
@@ -39,6 +40,7 @@ use crate::config;
 use crate::metrics::StoreMetrics;
 pub(super) use peek::peek;
 
+use checkpoint::Checkpointer;
 use large::Turns;
 use lock::Lock;
 use readers::Readers;
@@ -163,6 +165,7 @@ fn start(
     let (sender, position) = watch::channel(Position(newest));
     let writer = Writer {
         connection,
+        checkpointer: Checkpointer::start(&settings.path)?,
         jobs: queue,
         position: sender,
         metrics,

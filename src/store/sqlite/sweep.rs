@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::items;
 use crate::store::StoreError;
 
-/// Items that one step sweeps: some 10 ms of the writer.
-const ITEMS: i64 = 256;
+/// Items that one step sweeps: some 3 ms of the writer.
+const ITEMS: i64 = 64;
 
 /// Sweeps a few items; whether there are more.
 pub(super) fn step(connection: &Connection) -> Result<bool, StoreError> {

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::checkpoint::Checkpointer;
 use super::lock::Lock;
 use super::{Files, fault, sweep};
 use crate::metrics::StoreMetrics;
@@ -17,9 +18,9 @@ use crate::store::{Position, StoreError};
 /// Most jobs that share a transaction; beyond, a flush is no longer what a job costs.
 const JOBS_MAX: usize = 256;
 
-/// Rows after which a transaction takes no further job: some 50 ms of work, what a job may have to
+/// Rows after which a transaction takes no further job: some 10 ms of work, what a job may have to
 /// wait before its own transaction begins.
-const ROWS_MAX: usize = 1_024;
+const ROWS_MAX: usize = 256;
 
 /// Transactions between two sweeps under load, so that a sweep ends although jobs keep coming.
 const SWEEP_EVERY: u32 = 8;
@@ -85,6 +86,7 @@ where
 /// The thread's state. Fields drop in this order: the lock outlives the connection.
 pub(super) struct Writer {
     pub(super) connection: Connection,
+    pub(super) checkpointer: Checkpointer,
     pub(super) jobs: mpsc::Receiver<Job>,
     pub(super) position: watch::Sender<Position>,
     pub(super) metrics: StoreMetrics,
@@ -126,8 +128,12 @@ impl Writer {
             }
         }
         let Self {
-            connection, lock, ..
+            connection,
+            checkpointer,
+            lock,
+            ..
         } = self;
+        drop(checkpointer);
         // Best effort: what a checkpoint leaves in the journal is read from there.
         let _ = connection.pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(()));
         drop(connection);
@@ -149,7 +155,7 @@ impl Writer {
     /// Runs the jobs in one transaction and answers them once it is on disk, or is not. A damaged
     /// database is not written to any more. Whether there is something to sweep.
     fn transact(
-        &self,
+        &mut self,
         mut batch: Vec<Job>,
         damage: Option<&StoreError>,
     ) -> Result<bool, StoreError> {
@@ -164,6 +170,7 @@ impl Writer {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
         let mut sweep_due = false;
+        let rows = batch.iter().map(|job| job.rows).sum();
         if fate.is_ok() {
             self.metrics.committed(started.elapsed());
             self.metrics.sized(self.files.size_bytes().unwrap_or(0));
@@ -173,6 +180,10 @@ impl Writer {
         for (index, job) in batch.into_iter().enumerate() {
             let own = outcomes.get(index).cloned().unwrap_or(Ok(()));
             job.work.answer(fate.clone().and(own));
+        }
+        if fate.is_ok() {
+            // After the answers: it is nobody's to wait for.
+            self.checkpointer.committed(rows, &self.connection);
         }
         fate.map(|()| sweep_due)
     }

@@ -1,0 +1,81 @@
+//! Brings the journal's pages into the database beside the writer, so that no commit waits for it.
+//!
+//! A checkpoint copies tens of megabytes and flushes them; done by the writer, as `SQLite` does by
+//! itself, every commit behind it waits for that. A passive one from another connection goes on
+//! beside commits. What they add meanwhile is little, and the writer brings in that itself: only
+//! then does the journal begin anew.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+
+use super::schema;
+use crate::store::StoreError;
+
+/// Rows after which the journal is brought in: some 16 to 64 MiB of it.
+const ROWS: usize = 4_096;
+
+/// The thread that checkpoints. Ends with its owner, the writer.
+pub(super) struct Checkpointer {
+    wake: Option<SyncSender<()>>,
+    /// Set when a checkpoint has ended and the writer has not brought in the rest.
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    rows: usize,
+}
+
+impl Checkpointer {
+    pub(super) fn start(path: &Path) -> Result<Self, StoreError> {
+        let connection = schema::open_checkpointer(path)?;
+        // One place: a wake while a checkpoint runs asks for the next one.
+        let (wake, woken) = sync_channel(1);
+        let ended = Arc::new(AtomicBool::new(false));
+        let done = Arc::clone(&ended);
+        let thread = std::thread::Builder::new()
+            .name("store-checkpoint".to_owned())
+            .spawn(move || {
+                while woken.recv().is_ok() {
+                    passive(&connection);
+                    done.store(true, Ordering::Release);
+                }
+            })
+            .map_err(|error| StoreError::Database(error.to_string()))?;
+        Ok(Self {
+            wake: Some(wake),
+            ended,
+            thread: Some(thread),
+            rows: 0,
+        })
+    }
+
+    /// Tells that `writer` committed about so many rows; brings in the rest where it is time to.
+    pub(super) fn committed(&mut self, rows: usize, writer: &Connection) {
+        self.rows += rows;
+        if self.ended.swap(false, Ordering::Acquire) {
+            passive(writer);
+        }
+        if self.rows >= ROWS {
+            self.rows = 0;
+            // A full channel holds a wake that was not taken yet.
+            let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
+        }
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        drop(self.wake.take());
+        // A thread that panicked has nothing left to wait for.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Copies what can be copied without waiting for anybody. What fails or is left over is read from
+/// the journal as before, and comes in with the next one.
+fn passive(connection: &Connection) {
+    let _ = connection.pragma_query(None, "wal_checkpoint(PASSIVE)", |_| Ok(()));
+}
