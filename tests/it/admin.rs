@@ -22,7 +22,7 @@ async fn all_but_health_needs_the_token_where_there_is_one() {
     let receiver = Receiver::accepting().await;
     let config = tickets(&upstream, &receiver, "");
     // What is put in front still belongs to `[admin]`.
-    let doorbell = Doorbell::start(&format!("token = \"open sesame\"{config}")).await;
+    let doorbell = Doorbell::start(&format!("token = \"open-sesame\"{config}")).await;
 
     let ask = async |path: &str, token: Option<&str>| {
         let request = client().get(format!("{}{path}", doorbell.admin_url()));
@@ -38,7 +38,7 @@ async fn all_but_health_needs_the_token_where_there_is_one() {
         "/api/v1/events",
         "/api/v1/deliveries",
     ] {
-        for wrong in [None, Some("sesame"), Some("open sesame "), Some("")] {
+        for wrong in [None, Some("sesame"), Some("open-sesame "), Some("")] {
             let refused = ask(path, wrong).await;
             assert_eq!(refused.status(), 401, "{path} with {wrong:?}");
             assert_eq!(
@@ -47,7 +47,7 @@ async fn all_but_health_needs_the_token_where_there_is_one() {
             );
             assert_eq!(refused.headers()["www-authenticate"], "Bearer");
         }
-        assert_eq!(ask(path, Some("open sesame")).await.status(), 200, "{path}");
+        assert_eq!(ask(path, Some("open-sesame")).await.status(), 200, "{path}");
     }
     for path in ["/healthz", "/readyz"] {
         assert_eq!(ask(path, None).await.status(), 200, "{path}");
