@@ -38,7 +38,7 @@ async fn all_but_health_needs_the_token_where_there_is_one() {
         "/api/v1/events",
         "/api/v1/deliveries",
     ] {
-        for wrong in [None, Some("sesame"), Some("open-sesame "), Some("")] {
+        for wrong in [None, Some("sesame"), Some("open-sesame2"), Some("")] {
             let refused = ask(path, wrong).await;
             assert_eq!(refused.status(), 401, "{path} with {wrong:?}");
             assert_eq!(
