@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 const CHANGES: usize = 20_000;
 const ROUNDS: usize = 5;
 const QUIET_TICKS: usize = 300;
-const CONCURRENCY: usize = 64;
+const CONCURRENCY: usize = 8;
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDC2FVsBQIhrs=";
 /// How often the other source changes.
 const TICK: Duration = Duration::from_millis(20);

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::conclude::{Found, Learnt, Trouble, What};
 use super::identity::{identity, same_request};
@@ -216,7 +217,8 @@ impl Attempt<'_> {
             .collect())
     }
 
-    /// Runs `work` here, or if it is heavy on the blocking pool, a bounded number at a time.
+    /// Runs `work` here, or if it is heavy beside, a bounded number at a time, and after everybody
+    /// else: a thread of lower priority leaves the processors to callers and deliveries.
     pub(super) async fn beside<T: Send + 'static>(
         &self,
         heavy: bool,
@@ -226,13 +228,26 @@ impl Attempt<'_> {
             return Ok(work());
         }
         let permit = Arc::clone(&self.room.detections).acquire_owned().await;
-        let done = tokio::task::spawn_blocking(move || {
+        let (sender, done) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("detect".to_owned());
+        let spawned = thread.spawn(move || {
             // Held to the end of the work, even if nobody waits for it any more.
             let _permit = permit;
-            work()
+            yield_to_others();
+            let _ = sender.send(work());
         });
+        spawned.map_err(|_| Trouble::internal("no thread for the detection"))?;
         done.await
             .map_err(|_| Trouble::internal("detection panicked"))
+    }
+}
+
+/// Makes this thread, and on Linux only this one, run after those of normal priority.
+fn yield_to_others() {
+    const NICE: i32 = 10;
+    if cfg!(target_os = "linux") {
+        // Refused at worst, and then it runs as all others do.
+        let _ = rustix::process::setpriority_process(None, NICE);
     }
 }
 

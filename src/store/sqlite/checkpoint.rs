@@ -16,8 +16,9 @@ use rusqlite::Connection;
 use super::schema;
 use crate::store::StoreError;
 
-/// Rows after which the journal is brought in: some 16 to 64 MiB of it.
-const ROWS: usize = 4_096;
+/// Rows after which the journal is brought in: some 4 to 16 MiB of it, so little that its flush
+/// holds up those of the commits beside it only for a moment.
+const ROWS: usize = 1_024;
 
 /// The thread that checkpoints. Ends with its owner, the writer.
 pub(super) struct Checkpointer {

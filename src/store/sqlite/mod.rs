@@ -11,6 +11,7 @@ mod feed;
 mod items;
 mod lanes;
 mod large;
+mod line;
 mod lock;
 mod numbering;
 mod packed;
@@ -167,6 +168,7 @@ fn start(
         connection,
         checkpointer: Checkpointer::start(&settings.path)?,
         jobs: queue,
+        line: line::Line::default(),
         position: sender,
         metrics,
         files: files.clone(),

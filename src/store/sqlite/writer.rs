@@ -6,28 +6,21 @@
 use std::time::Instant;
 
 use rusqlite::Connection;
-use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checkpoint::Checkpointer;
+use super::line::Line;
 use super::lock::Lock;
 use super::{Files, fault, sweep};
 use crate::metrics::StoreMetrics;
 use crate::store::{Position, StoreError};
-
-/// Most jobs that share a transaction; beyond, a flush is no longer what a job costs.
-const JOBS_MAX: usize = 256;
-
-/// Rows after which a transaction takes no further job: some 10 ms of work, what a job may have to
-/// wait before its own transaction begins.
-const ROWS_MAX: usize = 256;
 
 /// Transactions between two sweeps under load, so that a sweep ends although jobs keep coming.
 const SWEEP_EVERY: u32 = 8;
 
 /// Something to write.
 pub(super) struct Job {
-    rows: usize,
+    pub(super) rows: usize,
     work: Box<dyn Work>,
 }
 
@@ -88,6 +81,7 @@ pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) checkpointer: Checkpointer,
     pub(super) jobs: mpsc::Receiver<Job>,
+    pub(super) line: Line,
     pub(super) position: watch::Sender<Position>,
     pub(super) metrics: StoreMetrics,
     pub(super) files: Files,
@@ -101,19 +95,10 @@ impl Writer {
         let mut since_sweep = 0;
         let mut damage = None;
         loop {
-            let first = match self.jobs.try_recv() {
-                Ok(job) => Some(job),
-                // The sweep does not hold up closing; the next start goes on with it.
-                Err(TryRecvError::Disconnected) => break,
-                Err(TryRecvError::Empty) if sweep_due => None,
-                Err(TryRecvError::Empty) => match self.jobs.blocking_recv() {
-                    Some(job) => Some(job),
-                    None => break,
-                },
-            };
-            let idle = first.is_none();
-            if let Some(job) = first {
-                let batch = self.batch(job);
+            let is_open = self.line.fill(&mut self.jobs);
+            let idle = self.line.is_empty();
+            if !idle {
+                let batch = self.line.next_batch();
                 let fate = self.transact(batch, damage.as_ref());
                 since_sweep += 1;
                 match fate {
@@ -121,6 +106,15 @@ impl Writer {
                     Err(error @ StoreError::Corrupt(_)) => damage = Some(error),
                     Err(_) => {}
                 }
+            } else if !is_open {
+                // The sweep does not hold up closing; the next start goes on with it.
+                break;
+            } else if !sweep_due {
+                match self.jobs.blocking_recv() {
+                    Some(job) => self.line.take(job),
+                    None => break,
+                }
+                continue;
             }
             if sweep_due && (idle || since_sweep >= SWEEP_EVERY) {
                 since_sweep = 0;
@@ -138,18 +132,6 @@ impl Writer {
         let _ = connection.pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(()));
         drop(connection);
         drop(lock);
-    }
-
-    /// The jobs that go together with `first`.
-    fn batch(&mut self, first: Job) -> Vec<Job> {
-        let mut rows = first.rows;
-        let mut batch = vec![first];
-        while batch.len() < JOBS_MAX && rows < ROWS_MAX {
-            let Ok(job) = self.jobs.try_recv() else { break };
-            rows += job.rows;
-            batch.push(job);
-        }
-        batch
     }
 
     /// Runs the jobs in one transaction and answers them once it is on disk, or is not. A damaged
