@@ -210,7 +210,7 @@ async fn calm(
     for _ in 0..ticks {
         let n = world.calm.fetch_add(1, Ordering::Relaxed) + 1;
         let mut rung = world.calm_rung.subscribe();
-        let ring = async {
+        let heard = async {
             let seen = rung
                 .wait_for(|ring| ring.0 >= n)
                 .await
@@ -221,9 +221,9 @@ async fn calm(
             poll(client, admin, "calm").await;
             Instant::now()
         };
-        let ((micros, rang), answered) = tokio::join!(ring, answer);
-        let sooner = answered.saturating_duration_since(rang).as_secs_f64();
-        let later = rang.saturating_duration_since(answered).as_secs_f64();
+        let ((micros, heard_at), answered) = tokio::join!(heard, answer);
+        let sooner = answered.saturating_duration_since(heard_at).as_secs_f64();
+        let later = heard_at.saturating_duration_since(answered).as_secs_f64();
         lags.push(Lag {
             since_detection: micros as f64 / 1000.0,
             after_answer: (later - sooner) * 1000.0,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Behaviour, Doorbell, Receiver, Upstream, client, tickets, wait_until};
+use crate::harness::{Behaviour, Doorbell, Receiver, Ring, Upstream, client, tickets, wait_until};
 
 fn ticket(id: u64, words: &str) -> Value {
     json!({"id": id, "title": words})
@@ -227,7 +227,7 @@ async fn an_endpoint_that_was_gone_is_enabled_and_rung_with_what_waited() {
     let accepted: Vec<&str> = rings
         .iter()
         .filter(|ring| ring.accepted.is_some())
-        .map(|r| r.subject())
+        .map(Ring::subject)
         .collect();
     assert_eq!(accepted.len(), 2, "{accepted:?}");
 }
