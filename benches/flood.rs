@@ -39,6 +39,7 @@ fn main() {
 
 async fn measure() {
     let world = Arc::new(World::default());
+    *world.list.lock() = list(0);
     let address = world.clone().serve().await;
     let bare_rate = bare(address).await;
     println!("bare loop     {bare_rate:8.0} webhooks/s (signs and posts, keeps nothing)");
@@ -53,9 +54,11 @@ async fn measure() {
     poll(&client, ours.admin, "calm").await;
 
     let before = calm(&world, &client, ours.admin, QUIET_TICKS).await;
+    let control = control(&world, &client, address, ours.admin).await;
     let cpu = ours.process.cpu_seconds();
     let (mut rates, mut during) = (vec![], vec![]);
-    for _ in 0..ROUNDS {
+    for number in 1..=ROUNDS {
+        *world.list.lock() = list(number);
         let (rate, lags) = round(&world, &client, ours.admin).await;
         rates.push(rate);
         during.extend(lags);
@@ -70,29 +73,47 @@ async fn measure() {
     println!("              {:8.1} MiB resident", ours.process.rss_mib());
     println!("of bare       {:8.2}", rate / bare_rate);
     println!(
-        "The other source, rings before and during the floods: {}, {}",
+        "The other source: {} rings in quiet, {} while the bare loop floods, {} while doorbell does",
         before.len(),
+        control.len(),
         during.len()
     );
     for (what, of) in [
         ("commit to arrival   ", Lag::since_commit as fn(&Lag) -> f64),
         ("detection to arrival", |lag: &Lag| lag.since_detection),
     ] {
-        let mut quiet: Vec<f64> = before.iter().map(of).collect();
-        let mut flood: Vec<f64> = during.iter().map(of).collect();
-        let [q50, f50] = [&mut quiet, &mut flood].map(|lags| percentile(lags, 50));
-        let [q99, f99] = [&mut quiet, &mut flood].map(|lags| percentile(lags, 99));
-        println!(
-            "{what}  p50 {q50:6.2} -> {f50:6.2} ms  p99 {q99:6.2} -> {f99:6.2} ms  ratio {:.2}",
-            f99 / q99
-        );
+        let [q, c, f] = [&before, &control, &during].map(|lags| {
+            let mut lags: Vec<f64> = lags.iter().map(of).collect();
+            [50, 99].map(|percent| percentile(&mut lags, percent))
+        });
+        let [p50, p99] = [0, 1].map(|at| format!("{:6.2} {:6.2} {:6.2}", q[at], c[at], f[at]));
+        let (of_quiet, of_control) = (f[1] / q[1], f[1] / c[1]);
+        println!("{what}  p50 {p50} ms  p99 {p99} ms");
+        println!("                      p99 is {of_quiet:.2} of quiet, {of_control:.2} of control");
     }
+}
+
+/// The other source's lags while somebody else floods the receiver: what a busy machine does to
+/// them, whoever makes it busy.
+async fn control(
+    world: &World,
+    client: &reqwest::Client,
+    address: SocketAddr,
+    admin: SocketAddr,
+) -> Vec<Lag> {
+    let mut lags = vec![];
+    for _ in 0..ROUNDS {
+        let bare = tokio::spawn(bare(address));
+        while !bare.is_finished() {
+            lags.extend(calm(world, client, admin, 1).await);
+        }
+    }
+    lags
 }
 
 /// One flood: webhooks a second from its first ring to its last, and the lags of the other source
 /// meanwhile.
 async fn round(world: &World, client: &reqwest::Client, admin: SocketAddr) -> (f64, Vec<Lag>) {
-    world.round.fetch_add(1, Ordering::Relaxed);
     let rung = world.rung.load(Ordering::Relaxed);
     world.first.lock().take();
     let flood = {
@@ -131,7 +152,7 @@ impl Lag {
 /// The upstream of both sources and the receiver of both.
 #[derive(Default)]
 struct World {
-    round: AtomicU64,
+    list: Mutex<Bytes>,
     calm: AtomicU64,
     rung: AtomicU64,
     first: Mutex<Option<Instant>>,
@@ -156,10 +177,15 @@ impl World {
     }
 }
 
-async fn flood_list(
-    State(world): State<Arc<World>>,
-) -> ([(&'static str, &'static str); 1], String) {
-    let round = world.round.load(Ordering::Relaxed);
+async fn flood_list(State(world): State<Arc<World>>) -> ([(&'static str, &'static str); 1], Bytes) {
+    (
+        [("content-type", "application/json")],
+        world.list.lock().clone(),
+    )
+}
+
+/// All items of a round; made ahead, so that making it is not measured.
+fn list(round: usize) -> Bytes {
     let mut body = String::from("[");
     for id in 0..CHANGES {
         let comma = if id == 0 { "" } else { "," };
@@ -170,7 +196,7 @@ async fn flood_list(
         );
     }
     body.push(']');
-    ([("content-type", "application/json")], body)
+    body.into()
 }
 
 async fn calm_document(
