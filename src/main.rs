@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use doorbell::cli::{self, Arguments, Command};
 use doorbell::config::Config;
 use doorbell::{app, client};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 fn main() -> ExitCode {
     client::install_crypto_provider();
@@ -47,46 +47,49 @@ fn main() -> ExitCode {
 }
 
 async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    // Before anything starts, so that a signal during the start is a drain too.
+    let signals = Signals::install()?;
     match arguments.command.unwrap_or(Command::Run) {
         Command::Check { json } => Ok(cli::check(&arguments.config, json)),
-        Command::Listen(listen) => cli::listen(listen, interrupted()).await,
+        Command::Listen(listen) => cli::listen(listen, signals.into_next()).await,
         Command::Poll { source, json } => match cli::read_config(&arguments.config) {
             Ok(config) => cli::look(&config, &source, json).await,
             Err(code) => Ok(code),
         },
-        Command::Demo { duration } => demo(duration).await,
+        Command::Demo { duration } => demo(duration, signals).await,
         Command::Run => match cli::read_config(&arguments.config) {
-            Ok(config) => run(config).await,
+            Ok(config) => run(config, signals).await,
             Err(code) => Ok(code),
         },
     }
 }
 
 /// The service: until SIGTERM or SIGINT, then a drain; a second signal ends it at once.
-async fn run(config: Config) -> anyhow::Result<ExitCode> {
+async fn run(config: Config, mut signals: Signals) -> anyhow::Result<ExitCode> {
     cli::log::install(&config.log);
     raise_file_limit();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let doorbell = app::start(config).await?;
-    interrupted().await;
+    signals.next().await;
     tokio::select! {
-        drained = doorbell.drain() => Ok(if drained { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
-        () = interrupted() => {
+        // What the grace period cut off is in the log; ending when told to is no failure.
+        _ = doorbell.drain() => Ok(ExitCode::SUCCESS),
+        () = signals.next() => {
             tracing::warn!("a second signal: ending at once, what is in flight is cut off");
             Ok(ExitCode::FAILURE)
         }
     }
 }
 
-async fn demo(duration: Option<Duration>) -> anyhow::Result<ExitCode> {
+async fn demo(duration: Option<Duration>, mut signals: Signals) -> anyhow::Result<ExitCode> {
     let stage = cli::demo::Stage::open().await?;
     let doorbell = app::start(stage.config()?).await?;
     stage.explain(doorbell.admin_address(), doorbell.proxy_addresses());
     tokio::select! {
         () = stage.play(duration) => {}
-        () = interrupted() => {}
+        () = signals.next() => {}
     }
     let scrape = doorbell.scrape();
     doorbell.drain().await;
@@ -105,19 +108,31 @@ fn raise_file_limit() {
     }
 }
 
-/// Resolves at SIGTERM or SIGINT.
-async fn interrupted() {
-    let signals = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    );
-    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-        // No handler could be installed: the signals keep their default effect, which ends us.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What asks this process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
+        Ok(Self {
+            terminate: signal(terminate)?,
+            interrupt: signal(interrupt)?,
+        })
+    }
+
+    /// Resolves at the next SIGTERM or SIGINT.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    async fn into_next(mut self) {
+        self.next().await;
     }
 }
 

@@ -1,5 +1,7 @@
 //! What each resource of `/api/v1` answers.
 
+use std::cmp::Reverse;
+
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -158,7 +160,7 @@ pub(super) async fn deliveries(
         },
         None => config.endpoints.keys().collect(),
     };
-    let mut listed = Vec::new();
+    let mut found = Vec::new();
     for endpoint in endpoints {
         let hears = hears(&parts, endpoint);
         let query = DeliveryQuery {
@@ -167,13 +169,12 @@ pub(super) async fn deliveries(
             hears,
             limit,
         };
-        let found = parts.store.deliveries(query).await?;
-        listed.extend(found.iter().map(delivery_json));
-        if listed.len() >= limit {
-            listed.truncate(limit);
-            break;
-        }
+        found.extend(parts.store.deliveries(query).await?);
+        // The newest of all endpoints, so that none hides another; never more than two pages.
+        found.sort_unstable_by_key(|delivery| Reverse(delivery.id.event));
+        found.truncate(limit);
     }
+    let listed: Vec<Value> = found.iter().map(delivery_json).collect();
     Ok(Json(json!({ "deliveries": listed })).into_response())
 }
 

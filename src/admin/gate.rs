@@ -86,7 +86,9 @@ fn shows_token(admin: &config::Admin, headers: &HeaderMap) -> bool {
         .map(http::HeaderValue::as_bytes);
     let bearer = shown.and_then(|value| {
         let (scheme, rest) = value.split_at_checked("bearer ".len())?;
-        scheme.eq_ignore_ascii_case(b"bearer ").then_some(rest)
+        scheme
+            .eq_ignore_ascii_case(b"bearer ")
+            .then_some(rest.trim_ascii())
     });
     bearer.is_some_and(|guess| token.equals(guess))
 }

@@ -8,6 +8,7 @@ mod gate;
 mod problem;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,11 @@ use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 pub use problem::Problem;
 
@@ -51,15 +56,52 @@ pub struct Parts {
     pub sources: Arc<BTreeMap<Name, SourceId>>,
 }
 
-/// Serves until the shutdown reaches [`Phase::Stopping`], then finishes what is in flight.
-///
-/// # Errors
-/// What the listener says.
-pub async fn serve(listener: TcpListener, parts: Parts) -> std::io::Result<()> {
+/// Most connections at once; more wait in the listener's queue. Scrapers and people are few, and
+/// what strangers open here must not take descriptors from the proxy.
+const CONNECTIONS_MAX: usize = 256;
+
+/// Longest that a request's head may take, and a kept connection may idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pause after an accept that failed, as it does without free descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until the shutdown reaches [`Phase::Stopping`], then finishes what is in flight. Dropped
+/// earlier, it cuts that off.
+pub async fn serve(listener: TcpListener, parts: Parts) {
     let shutdown = parts.shutdown.clone();
-    axum::serve(listener, router(parts))
-        .with_graceful_shutdown(async move { shutdown.reached(Phase::Stopping).await })
-        .await
+    let router = router(parts);
+    let mut connections = JoinSet::new();
+    loop {
+        let has_place = connections.len() < CONNECTIONS_MAX;
+        tokio::select! {
+            accepted = listener.accept(), if has_place => match accepted {
+                Ok((stream, _)) => {
+                    let serving = connection(stream, router.clone(), shutdown.clone());
+                    connections.spawn(serving);
+                }
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            },
+            Some(_) = connections.join_next() => {}
+            () = shutdown.reached(Phase::Stopping) => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(stream: TcpStream, router: Router, shutdown: Shutdown) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT);
+    let service = TowerToHyperService::new(router);
+    let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
+    // An error is a caller that went away or sent what is no HTTP: nobody is left to tell.
+    tokio::select! {
+        _ = serving.as_mut() => return,
+        () = shutdown.reached(Phase::Stopping) => serving.as_mut().graceful_shutdown(),
+    }
+    let _ = serving.await;
 }
 
 fn router(parts: Parts) -> Router {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::admin;
 use crate::client::Resolver;
@@ -42,7 +42,7 @@ pub struct Doorbell {
     poller: Poller,
     deliverer: Deliverer,
     proxy: Option<Proxy>,
-    admin: JoinHandle<std::io::Result<()>>,
+    admin: JoinHandle<()>,
     upkeep: JoinHandle<()>,
     admin_address: SocketAddr,
     metrics: Metrics,
@@ -150,11 +150,10 @@ impl Doorbell {
         let (callers, engines) = tokio::join!(callers, timeout_at(deadline, engines));
         let drained = callers && engines.is_ok();
         // The admin API answered until here, so that `/readyz` says 503 rather than nothing.
-        if timeout_at(deadline.max(Instant::now() + LAST_WORDS), self.admin)
-            .await
-            .is_err()
-        {
+        let mut admin = self.admin;
+        if timeout(LAST_WORDS, &mut admin).await.is_err() {
             tracing::warn!("an admin request did not end in time");
+            admin.abort();
         }
         self.upkeep.abort();
         self.store.close().await;
@@ -165,8 +164,8 @@ impl Doorbell {
     }
 }
 
-/// What the admin API gets to end its answers in when the engines used up the grace period.
-const LAST_WORDS: Duration = Duration::from_millis(250);
+/// What the admin API gets to end its answers in, once the engines have ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What most parts are built from.
 struct Build {
@@ -251,7 +250,7 @@ impl Build {
         poller: &Poller,
         deliverer: &Deliverer,
         sources: BTreeMap<Name, SourceId>,
-    ) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
+    ) -> anyhow::Result<JoinHandle<()>> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let parts = admin::Parts {
             live: self.live.clone(),

@@ -16,7 +16,7 @@ pub fn check(path: &Path, json: bool) -> ExitCode {
     }
     match read_config(path) {
         Ok(config) => {
-            print!("{}", config::explain(&config));
+            say!("{}", config::explain(&config).trim_end());
             ExitCode::SUCCESS
         }
         Err(code) => code,
@@ -27,7 +27,7 @@ fn check_as_json(path: &Path) -> ExitCode {
     match config::load(path) {
         Ok(config) => {
             let names = |names: Vec<String>| json!(names);
-            println!(
+            say!(
                 "{}",
                 json!({
                     "valid": true,
@@ -47,7 +47,7 @@ fn check_as_json(path: &Path) -> ExitCode {
                     json!({ "line": fault.line, "column": fault.column, "message": fault.message })
                 })
                 .collect();
-            println!("{}", json!({ "valid": false, "faults": listed }));
+            say!("{}", json!({ "valid": false, "faults": listed }));
             ExitCode::from(BAD_CONFIG)
         }
     }

@@ -21,21 +21,24 @@ pub async fn listen(
     interrupted: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
     let paint = Paint::stdout();
-    let made = arguments.secret.is_none();
-    let secret = Secret::new(
-        arguments
-            .secret
-            .unwrap_or_else(crate::client::new_signing_secret),
-    );
-    let key = SigningKey::parse(&secret)?;
+    let given = arguments.secret.filter(|secret| !secret.is_empty());
+    let made = given.is_none();
+    let secret = Secret::new(given.unwrap_or_else(crate::client::new_signing_secret));
+    let key = match SigningKey::parse(&secret) {
+        Ok(key) => key,
+        Err(error) => {
+            eprintln!("doorbell: --secret: {error}");
+            return Ok(ExitCode::from(super::BAD_CONFIG));
+        }
+    };
     let listener = TcpListener::bind(arguments.address)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.address))?;
     let (address, mut arrivals) = receiver::serve(listener, key)?;
     if !arguments.json {
-        println!("listening on {}", paint.strong(format!("http://{address}")));
+        say!("listening on {}", paint.strong(format!("http://{address}")));
         if made {
-            println!("point an endpoint here:\n\n{}", endpoint(address, &secret));
+            say!("point an endpoint here:\n\n{}", endpoint(address, &secret));
         }
     }
     tokio::pin!(interrupted);
@@ -46,11 +49,11 @@ pub async fn listen(
         };
         match (arrival, arguments.json) {
             (Arrival::Ring(ring), true) => {
-                println!("{}", json!({ "id": ring.id, "payload": ring.payload }));
+                say!("{}", json!({ "id": ring.id, "payload": ring.payload }));
             }
-            (Arrival::Ring(ring), false) => println!("{}", receiver::line(&ring, paint)),
-            (Arrival::Refused(why), true) => println!("{}", json!({ "refused": why })),
-            (Arrival::Refused(why), false) => println!("{} {why}", paint.bad("refused")),
+            (Arrival::Ring(ring), false) => say!("{}", receiver::line(&ring, paint)),
+            (Arrival::Refused(why), true) => say!("{}", json!({ "refused": why })),
+            (Arrival::Refused(why), false) => say!("{} {why}", paint.bad("refused")),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
+use super::BAD_CONFIG;
 use super::paint::Paint;
 use super::receiver::{patch, shortened};
 use crate::client::Resolver;
@@ -12,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::detect::{self, Entry};
 use crate::metrics::{Metrics, UpstreamMetrics};
+use crate::name::Name;
 use crate::poll::{self, Look};
 use crate::store::{Peek, Store};
 use crate::upstream::Upstream;
@@ -24,16 +26,14 @@ const SHOWN: usize = 20;
 /// # Errors
 /// No such source, no upstream, or a store that cannot be read.
 pub async fn look(config: &Config, source: &str, json: bool) -> anyhow::Result<ExitCode> {
-    let names = || {
-        config
-            .sources
-            .keys()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ")
+    let Some(source) = config.sources.get(source) else {
+        let names: Vec<&str> = config.sources.keys().map(Name::as_str).collect();
+        eprintln!(
+            "doorbell: no source is named {source:?}; there are: {}",
+            names.join(", ")
+        );
+        return Ok(ExitCode::from(BAD_CONFIG));
     };
-    let found = config.sources.get(source);
-    let source = found.with_context(|| format!("no source {source:?}; there are: {}", names()))?;
     let settings = config
         .upstreams
         .get(&source.upstream)
@@ -49,17 +49,17 @@ pub async fn look(config: &Config, source: &str, json: bool) -> anyhow::Result<E
     let known = Store::peek(&config.store, &source.name).await?;
     let paint = Paint::stdout();
     match poll::look(source, &upstream).await {
-        Ok(look) if json => println!("{}", as_json(source, &look, known.as_ref())),
+        Ok(look) if json => say!("{}", as_json(source, &look, known.as_ref())),
         Ok(look) => print(source, &look, known.as_ref(), paint),
         Err(error) if json => {
-            println!(
+            say!(
                 "{}",
                 json!({ "source": source.name.as_str(), "error": error.to_string() })
             );
             return Ok(ExitCode::FAILURE);
         }
         Err(error) => {
-            println!("{} {error}", paint.bad("failed:"));
+            say!("{} {error}", paint.bad("failed:"));
             return Ok(ExitCode::FAILURE);
         }
     }
@@ -124,9 +124,9 @@ fn would<'a>(source: &config::Source, look: &'a Look, known: &'a Peek) -> Vec<Wo
 }
 
 fn print(source: &config::Source, look: &Look, known: Option<&Peek>, paint: Paint) {
-    println!("{} {}", paint.strong("GET"), look.url);
+    say!("{} {}", paint.strong("GET"), look.url);
     let content_type = look.content_type.as_deref().unwrap_or("no content type");
-    println!("answer    {} bytes of {content_type}", look.body.len());
+    say!("answer    {} bytes of {content_type}", look.body.len());
     let validators = [
         ("ETag", &look.validators.etag),
         ("Last-Modified", &look.validators.last_modified),
@@ -138,7 +138,7 @@ fn print(source: &config::Source, look: &Look, known: Option<&Peek>, paint: Pain
         .map(|(name, value)| format!("{name}: {value}"))
         .collect();
     let none = || paint.faint("none: every poll transfers the whole answer");
-    println!(
+    say!(
         "validator {}",
         if shown.is_empty() {
             none()
@@ -146,26 +146,26 @@ fn print(source: &config::Source, look: &Look, known: Option<&Peek>, paint: Pain
             shown.join("  ")
         }
     );
-    println!("items     {}", look.walk.entries.len());
+    say!("items     {}", look.walk.entries.len());
     let Some(known) = known else {
         let baseline = match source.baseline {
             config::Baseline::Silent => "the first poll rings nobody, it remembers:",
             config::Baseline::Emit => "the first poll rings each of these as created:",
         };
-        println!("snapshot  {} {baseline}\n", paint.fresh("none yet;"));
+        say!("snapshot  {} {baseline}\n", paint.fresh("none yet;"));
         for entry in look.walk.entries.iter().take(SHOWN) {
             let body = paint.faint(shortened(received(look, entry)));
-            println!("  {} {body}", paint.strong(shortened(&entry.subject)));
+            say!("  {} {body}", paint.strong(shortened(&entry.subject)));
         }
         return more(look.walk.entries.len());
     };
-    println!("snapshot  {} items\n", known.items.len());
+    say!("snapshot  {} items\n", known.items.len());
     let would = would(source, look, known);
     if would.is_empty() {
-        return println!("{}", paint.good("nothing changed: nobody would be rung"));
+        return say!("{}", paint.good("nothing changed: nobody would be rung"));
     }
     for event in would.iter().take(SHOWN) {
-        println!("  {}", line(event, paint));
+        say!("  {}", line(event, paint));
     }
     more(would.len());
 }
@@ -190,7 +190,7 @@ fn line(event: &Would<'_>, paint: Paint) -> String {
 
 fn more(all: usize) {
     if all > SHOWN {
-        println!("  … and {} more", all - SHOWN);
+        say!("  … and {} more", all - SHOWN);
     }
 }
 

@@ -1,11 +1,12 @@
 //! What a person at a terminal says: the commands and how their answers look.
 //!
 //! Decides words and colours. Starting the service is `app`'s, one floor up; `main` joins the two.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command's answer is its output"
-)]
+#![expect(clippy::print_stderr, reason = "faults are told where a person looks")]
+
+/// Prints a line; a reader that has gone ends the command quietly, as `head` expects it.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::say_line(format_args!($($text)*)) };
+}
 
 mod check;
 pub mod demo;
@@ -103,6 +104,13 @@ pub struct ListenArguments {
     /// One JSON object a webhook
     #[arg(long)]
     pub json: bool,
+}
+
+fn say_line(line: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
 }
 
 /// The exit status for a configuration that cannot be used: `EX_USAGE` of sysexits.h.

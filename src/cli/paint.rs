@@ -24,6 +24,12 @@ impl Paint {
         }
     }
 
+    /// Without colours.
+    #[cfg(test)]
+    pub(super) fn plain() -> Self {
+        Self { colour: false }
+    }
+
     pub(super) fn good(self, text: impl Display) -> String {
         self.paint(AnsiColor::Green.on_default(), text)
     }

@@ -110,7 +110,7 @@ impl Door {
 /// One line for a person: type, subject, and what changed.
 pub(super) fn line(ring: &Ring, paint: Paint) -> String {
     let payload = &ring.payload;
-    let event_type = payload["type"].as_str().unwrap_or("?");
+    let event_type = &*shortened(payload["type"].as_str().unwrap_or("?"));
     let data = &payload["data"];
     let painted = match event_type.rsplit('.').next() {
         Some("created") => paint.good(event_type),
@@ -119,12 +119,12 @@ pub(super) fn line(ring: &Ring, paint: Paint) -> String {
     };
     let subject = match data["subject"].as_str() {
         Some("") | None => String::new(),
-        Some(subject) => format!(" {}", paint.strong(subject)),
+        Some(subject) => format!(" {}", paint.strong(shortened(subject))),
     };
     let what = match (data.get("patch"), data.get("current"), data.get("reason")) {
         (Some(Value::Array(operations)), ..) => patch(operations, &data["previous"], paint),
         (_, Some(current), _) => paint.faint(shortened(&current.to_string())),
-        (.., Some(reason)) => reason.as_str().unwrap_or_default().to_owned(),
+        (.., Some(reason)) => shortened(reason.as_str().unwrap_or_default()),
         _ => String::new(),
     };
     let sequence = data["sequence"]
@@ -147,7 +147,7 @@ pub(super) fn patch(operations: &[Value], previous: &Value, paint: Paint) -> Str
         let before = before.map(|text| paint.bad(text));
         let after = after.map(|text| paint.good(text));
         let sides: Vec<String> = before.into_iter().chain(after).collect();
-        format!("{path} {}", sides.join(" → "))
+        format!("{} {}", shortened(path), sides.join(" → "))
     });
     let mut shown: Vec<String> = shown.collect();
     if operations.len() > OPERATIONS_SHOWN {
@@ -172,5 +172,31 @@ pub(super) fn shortened(text: &str) -> String {
         clean.chars().take(CHARACTERS_MAX).chain(['…']).collect()
     } else {
         clean
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What upstreams write must not move a person's cursor or rename a window.
+    #[test]
+    fn control_characters_of_strangers_stay_out_of_the_terminal() {
+        let evil = "a\u{1b}[31m\u{1b}]0;title\u{7}";
+        for payload in [
+            json!({"type": evil, "data": {"subject": evil, "current": {evil: evil}}}),
+            json!({"type": "a.updated", "data": {"subject": "1", "previous": {evil: 1},
+                "patch": [{"op": "replace", "path": format!("/{evil}"), "value": evil}]}}),
+            json!({"type": "doorbell.source.failing", "data": {"reason": evil}}),
+        ] {
+            let ring = Ring {
+                id: String::new(),
+                payload,
+            };
+            let shown = line(&ring, Paint::plain());
+            assert!(!shown.chars().any(char::is_control), "{shown:?}");
+        }
     }
 }

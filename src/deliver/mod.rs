@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
+use crate::backoff::spread;
 use crate::client::{self, Resolver};
 use crate::clock::Clock;
 use crate::config::{Endpoint, Live};
@@ -37,10 +38,12 @@ use crate::metrics::{DeliverMetrics, EndpointMetrics};
 use crate::name::Name;
 use crate::shutdown::{Phase, Shutdown};
 use crate::store::{Position, SourceId, Store, StoreError};
+use crate::time::Timestamp;
 
 use board::{Board, Inbox};
 use lane::{Kinds, WAITING_MAX};
 use queue::Queue;
+use verdict::RETRY_AFTER_MAX;
 use worker::{Clients, Worker};
 
 /// What the deliverer is built from.
@@ -144,7 +147,8 @@ impl Deliverer {
                 let hearer = (Arc::clone(&inbox), lane);
                 hearers.entry(*source).or_default().push(hearer);
             }
-            let queue = restore(&parts.store, endpoint, heard).await?;
+            let now = parts.clock.now();
+            let queue = restore((&parts.store, now), endpoint, heard).await?;
             shown.push(Shown {
                 name: endpoint.name.clone(),
                 url: endpoint.url.origin().ascii_serialization(),
@@ -257,16 +261,23 @@ fn heard(endpoint: &Endpoint, sources: &[(Name, SourceId)]) -> Vec<(SourceId, Ki
 
 /// An endpoint's queue as the store remembers it.
 async fn restore(
-    store: &Store,
+    (store, now): (&Store, Timestamp),
     endpoint: &Endpoint,
     heard: Vec<(SourceId, Kinds)>,
 ) -> Result<Queue, StoreError> {
     let sources: Vec<SourceId> = heard.iter().map(|(source, _)| *source).collect();
     let states = store.lanes(&endpoint.name, &sources).await?;
+    // No delay is longer; a later due time was written under a clock that was ahead.
+    let longest = endpoint.retry.iter().max().copied().unwrap_or_default();
+    let latest = now.plus(spread(longest, 1.0).max(RETRY_AFTER_MAX));
     let mut waiting = Vec::new();
     for (lane, state) in states.iter().enumerate() {
         if state.parked > 0 {
-            waiting.push((lane, store.waiting(state.id, WAITING_MAX).await?));
+            let mut parked = store.waiting(state.id, WAITING_MAX).await?;
+            for row in &mut parked {
+                row.due = row.due.map(|due| due.min(latest));
+            }
+            waiting.push((lane, parked));
         }
     }
     let kinds = heard.into_iter().map(|(_, kinds)| kinds);

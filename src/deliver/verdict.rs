@@ -9,7 +9,7 @@ use crate::store::Then;
 use crate::time::Timestamp;
 
 /// The longest that an endpoint may ask us to stay away.
-const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 /// What came of one POST.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,8 +35,9 @@ pub(super) struct Verdict {
 
 /// Judges attempt `number` (from 1) of an endpoint with these `retry` delays, answered at `now`.
 ///
-/// Standard Webhooks 1.0: 2xx accepts; 410 switches the endpoint off, and its deliveries stay, so
-/// that one does not use up an attempt; everything else is tried again, not before `Retry-After`.
+/// Standard Webhooks 1.0: 2xx accepts; 410 switches the endpoint off, and its deliveries stay: that
+/// one is due as soon as the endpoint is enabled, and 410 never makes it a dead letter; everything
+/// else is tried again, not before `Retry-After`.
 pub(super) fn judge(
     answer: &Answer,
     (number, retry): (u32, &[Duration]),
@@ -47,11 +48,11 @@ pub(super) fn judge(
     let delay = retry.get(number as usize - 1);
     let then = match (answer.error, delay) {
         (None, _) => Then::Delivered,
+        (Some(_), _) if is_gone => Then::Retry(now),
         (Some(_), Some(&delay)) => {
             let asked = answer.retry_after.unwrap_or_default();
             Then::Retry(now.plus(spread(delay, random).max(asked)))
         }
-        (Some(_), None) if is_gone => Then::Retry(now),
         (Some(_), None) => Then::Dead,
     };
     Verdict { then, is_gone }
@@ -124,10 +125,10 @@ mod tests {
     }
 
     #[test]
-    fn gone_uses_up_no_attempt() {
+    fn gone_is_due_at_once_and_never_dead() {
         for number in 1..5 {
             let verdict = judge(&failed(410), (number, &RETRY), NOW, 0.5);
-            assert!(verdict.is_gone && matches!(verdict.then, Then::Retry(_)));
+            assert!(verdict.is_gone && verdict.then == Then::Retry(NOW));
         }
         assert!(!judge(&failed(404), (1, &RETRY), NOW, 0.5).is_gone);
     }

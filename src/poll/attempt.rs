@@ -158,6 +158,8 @@ impl Attempt<'_> {
             Judgement::Differs(differences) => differences,
         };
         let stored = self.stored(wanted).await?;
+        let heavy =
+            heavy || stored.values().map(|body| body.len()).sum::<usize>() > INLINE_BYTES_MAX;
         let source = Arc::clone(&self.source);
         let changes = self.beside(heavy, move || {
             plan::changes(Draw {

@@ -117,8 +117,14 @@ impl Basis {
 pub(super) fn judge(source: &Source, basis: &Basis, walk: &Walk, held: Option<Held>) -> Judgement {
     let known = basis.known();
     let differences = detect::diff(known, &walk.entries);
-    let comparable = matches!(basis, Basis::Snapshot(_) | Basis::Redigested { .. });
-    if comparable && source.deletes == Deletes::Full {
+    // What is replaced loses every item that the walk lacks, whatever `deletes` says, and the next
+    // walk would ring them as created.
+    let removes_missing = match basis {
+        Basis::Replaced(_) => true,
+        Basis::Snapshot(_) | Basis::Redigested { .. } => source.deletes == Deletes::Full,
+        Basis::First => false,
+    };
+    if removes_missing {
         let guard = Guard {
             deletes_max_ratio: source.deletes_max_ratio,
         };

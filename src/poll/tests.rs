@@ -503,3 +503,21 @@ fn answers_read_as_the_contract_says() {
         r#"{"outcome":"not_modified","reason":null,"events":0,"event_ids":[]}"#
     );
 }
+
+/// A glitch of an empty list must not empty a snapshot that is being replaced: the next poll would
+/// ring everything as created.
+#[test]
+fn a_replaced_snapshot_is_guarded_too() {
+    let mut source = source();
+    source.deletes = Deletes::Never;
+    let items: Vec<(String, u8)> = (10..50).map(|id| (id.to_string(), 1)).collect();
+    let items: Vec<(&str, u8)> = items.iter().map(|(id, n)| (id.as_str(), *n)).collect();
+    let walk = Walk {
+        entries: Vec::new(),
+        digest: digest(9),
+    };
+    let judged = plan::judge(&source, &Basis::Replaced(known(&items)), &walk, None);
+    assert!(matches!(judged, plan::Judgement::Held(_)), "{judged:?}");
+    let judged = plan::judge(&source, &Basis::Snapshot(known(&items)), &walk, None);
+    assert!(!matches!(judged, plan::Judgement::Held(_)), "{judged:?}");
+}

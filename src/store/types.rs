@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::client::Validators;
 use crate::detect::{Held, Known, Subject};
 use crate::digest::{Digest, RawDigest};
-use crate::event::{Cause, Event, EventId, EventKey, Kind};
+use crate::event::{Cause, Event, EventId, EventKey, Kind, ORDINAL_MAX};
 use crate::name::Name;
 use crate::time::Timestamp;
 
@@ -445,9 +445,13 @@ impl FromStr for Cursor {
             let digits = Some(digits).filter(|_| is_hex).ok_or(NoCursor)?;
             i64::from_str_radix(digits, 16).map_err(|_| NoCursor)
         };
+        let ordinal = number(ordinal)? - 1;
+        if ordinal > i64::from(ORDINAL_MAX) {
+            return Err(NoCursor);
+        }
         Ok(Self {
             position: Position(number(position)?),
-            ordinal: number(ordinal)? - 1,
+            ordinal,
         })
     }
 }

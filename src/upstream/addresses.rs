@@ -52,12 +52,12 @@ impl Addresses {
         known.get(turn.checked_rem(known.len())?).copied()
     }
 
-    /// Whether one of them is on no public network; false while none is known.
-    pub(super) fn any_private(&self) -> bool {
+    /// Whether all of them are on no public network; false while none is known. One private address
+    /// among public ones opens nothing.
+    pub(super) fn are_private(&self) -> bool {
         let known = self.known.load();
-        known
-            .iter()
-            .any(|address| !crate::client::is_public(address.ip()))
+        let private = |address: &SocketAddr| !crate::client::is_public(address.ip());
+        !known.is_empty() && known.iter().all(private)
     }
 
     fn fixed(address: SocketAddr) -> Self {

@@ -154,7 +154,7 @@ impl Upstream {
     pub(super) fn elsewhere(&self, url: &Url) -> Result<&reqwest::Client, Failure> {
         // A literal address is never resolved, so the guarded client's resolver would not see it.
         let literal = crate::client::literal(url);
-        if let (Err(inside), false) = (literal, self.addresses.any_private()) {
+        if let (Err(inside), false) = (literal, self.addresses.are_private()) {
             return Err(redirect(inside.to_string()));
         }
         self.client_elsewhere()

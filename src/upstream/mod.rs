@@ -258,7 +258,7 @@ impl Upstream {
     /// The client for redirects to elsewhere. An upstream on a private network may lead to others
     /// there; a public one may not lead into ours.
     fn client_elsewhere(&self) -> Result<&reqwest::Client, String> {
-        if self.addresses.any_private() {
+        if self.addresses.are_private() {
             return Ok(&self.client);
         }
         let built = self.guarded.get_or_init(|| {

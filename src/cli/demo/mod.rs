@@ -67,25 +67,25 @@ impl Stage {
     /// Says what is where.
     pub fn explain(&self, admin: SocketAddr, proxy: &[SocketAddr]) {
         let Self { paint, text, .. } = self;
-        println!(
+        say!(
             "{}",
             paint.strong("A ticket API changes every second; doorbell polls it,")
         );
-        println!(
+        say!(
             "{}\n",
             paint.strong("and rings a receiver for each change. This is all of it:")
         );
         for line in text.lines().filter(|line| !line.contains("secrets")) {
-            println!("  {}", paint.faint(line));
+            say!("  {}", paint.faint(line));
         }
-        println!("\nmetrics   http://{admin}/metrics");
-        println!("events    http://{admin}/api/v1/events");
+        say!("\nmetrics   http://{admin}/metrics");
+        say!("events    http://{admin}/api/v1/events");
         if let Some(proxy) = proxy.first() {
-            println!("proxy     http://{proxy}/tickets, at most 5 calls in 10 s; try");
+            say!("proxy     http://{proxy}/tickets, at most 5 calls in 10 s; try");
             let call = format!("for i in 1 2 3 4 5 6; do curl -i http://{proxy}/tickets; done");
-            println!("\n  {}", paint.strong(call));
+            say!("\n  {}", paint.strong(call));
         }
-        println!("\nEach line below is a webhook that arrived and was verified:\n");
+        say!("\nEach line below is a webhook that arrived and was verified:\n");
     }
 
     /// Changes tickets and prints rings, for `duration` or until dropped.
@@ -105,46 +105,55 @@ impl Stage {
         loop {
             tokio::select! {
                 () = &mut ended => return,
-                _ = changes.tick() => self.tickets.change(),
+                _ = changes.tick(), if has_time(end) => self.tickets.change(),
                 Some(arrival) = arrivals.recv() => self.show(&arrival),
             }
         }
     }
 
-    /// Says what happened, from the doorbell's own metrics, and removes temporary files.
-    pub fn summarise(self, scrape: &str) {
+    /// Says what happened, from the doorbell's own metrics.
+    pub fn summarise(&self, scrape: &str) {
         let sum = |series: &str| sum_of(scrape, series);
         let rung = self.rung.load(std::sync::atomic::Ordering::Relaxed);
-        println!("\n{}", self.paint.strong("In all"));
-        println!("  changes made       {}", self.tickets.changes());
-        println!("  polls              {}", sum("doorbell_polls_total{"));
-        println!(
+        say!("\n{}", self.paint.strong("In all"));
+        say!("  changes made       {}", self.tickets.changes());
+        say!("  polls              {}", sum("doorbell_polls_total{"));
+        say!(
             "    of them 304      {}",
             sum_where(scrape, "doorbell_polls_total{", "not_mod")
         );
-        println!("  events             {}", sum("doorbell_events_total{"));
-        println!("  webhooks verified  {rung}");
-        println!(
+        say!("  events             {}", sum("doorbell_events_total{"));
+        say!("  webhooks verified  {rung}");
+        say!(
             "  calls proxied      {}",
             sum("doorbell_proxy_requests_total{")
         );
-        println!(
+        say!(
             "    of them limited  {}",
             sum("doorbell_proxy_rate_limited_total{")
         );
-        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
-            println!("  (left behind: {}: {error})", self.folder.display());
-        }
     }
 
     fn show(&self, arrival: &Arrival) {
         match arrival {
             Arrival::Ring(ring) => {
                 self.rung.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                println!("  {}", receiver::line(ring, self.paint));
+                say!("  {}", receiver::line(ring, self.paint));
             }
-            Arrival::Refused(why) => println!("  {} {why}", self.paint.bad("refused")),
+            Arrival::Refused(why) => say!("  {} {why}", self.paint.bad("refused")),
         }
+    }
+}
+
+/// Whether a change made now would still be polled and rung before the end.
+fn has_time(end: Option<Instant>) -> bool {
+    end.is_none_or(|end| end > Instant::now() + CHANGE_EVERY)
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // What cannot be removed is a temporary folder of a few pages.
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -62,6 +62,10 @@ fn page(connection: &Connection, query: &EventQuery) -> Result<EventPage, StoreE
         return Err(StoreError::Gone(oldest));
     }
     let newest = newest(connection)?;
+    if after.position > newest.max(oldest.position) {
+        // Given out by another history of this store, deleted or restored since.
+        return Err(StoreError::Gone(oldest));
+    }
     let mut page = Page {
         after,
         kind: query.kind,
@@ -174,7 +178,11 @@ impl Page {
         let kind = self.kind.map(Kind::number);
         let mut rows = query.query(rusqlite::params![first + passed, last, kind, room])?;
         while let Some(row) = rows.next()? {
-            let event = commit.event(row, unpacker)?;
+            let event = match commit.event(row, unpacker) {
+                // Shown without its content, so that the feed goes on behind it.
+                Err(StoreError::Corrupt(_)) => commit.damaged(row)?,
+                event => event?,
+            };
             self.next = Cursor {
                 position,
                 ordinal: i64::from(event.id.key().ordinal()),

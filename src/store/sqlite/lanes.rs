@@ -273,10 +273,10 @@ impl Visible {
     /// Reads `key, kind, subject, form, digest, content`, where the content may be left out.
     fn scanned(&self, row: &Row<'_>, unpacker: &mut Unpacker) -> Result<Scanned, StoreError> {
         let is_inline = row.get_ref(5)? != rusqlite::types::ValueRef::Null;
-        let event = if is_inline {
-            Some(self.event(row, unpacker)?)
-        } else {
-            None
+        let event = match is_inline.then(|| self.event(row, unpacker)) {
+            // Left to whoever loads it, so that it does not stop those behind it.
+            None | Some(Err(StoreError::Corrupt(_))) => None,
+            Some(event) => Some(event?),
         };
         Ok(Scanned {
             key: EventKey::from_number(row.get(0)?),
@@ -293,8 +293,18 @@ impl Visible {
         row: &Row<'_>,
         unpacker: &mut Unpacker,
     ) -> Result<Event, StoreError> {
-        let key = EventKey::from_number(row.get(0)?);
         let digest: Vec<u8> = row.get(4)?;
+        let content = unpacker.unpack(row.get(3)?, &digest, row.get(5)?)?;
+        self.told(row, content)
+    }
+
+    /// An event whose stored content is not what was stored.
+    pub(super) fn damaged(&self, row: &Row<'_>) -> Result<Event, StoreError> {
+        self.told(row, r#""damaged":true"#.into())
+    }
+
+    fn told(&self, row: &Row<'_>, content: Box<str>) -> Result<Event, StoreError> {
+        let key = EventKey::from_number(row.get(0)?);
         Ok(Event {
             id: EventId::new(key, self.salt),
             source: Arc::clone(&self.source),
@@ -303,7 +313,7 @@ impl Visible {
             sequence: counted(self.first_sequence + i64::from(key.ordinal())),
             at: self.at,
             cause: self.cause,
-            content: unpacker.unpack(row.get(3)?, &digest, row.get(5)?)?,
+            content,
         })
     }
 }

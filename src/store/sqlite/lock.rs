@@ -23,7 +23,8 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the lock beside the store at `path` and writes this process's id into it.
     pub(super) fn take(path: &Path) -> Result<Self, StoreError> {
-        let beside = beside(path);
+        // By its own name, so that a link to the store leads to the same lock.
+        let beside = beside(&std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
         let failed =
             |error: std::io::Error| StoreError::Database(format!("{}: {error}", beside.display()));
         let mut options = OpenOptions::new();

@@ -41,10 +41,16 @@ impl Readers {
         let free = Arc::clone(&self.free);
         let reading = tokio::task::spawn_blocking(move || {
             let connection = free.lock().pop().ok_or(StoreError::Closed)?;
-            let outcome = view(&connection, work);
+            // A read that panics must not take its connection along: after three nobody could
+            // read any more.
+            let work = std::panic::AssertUnwindSafe(|| view(&connection, work));
+            let outcome = std::panic::catch_unwind(work);
+            if outcome.is_err() && !connection.is_autocommit() {
+                let _ = connection.execute_batch("ROLLBACK");
+            }
             free.lock().push(connection);
             drop(turn);
-            outcome
+            outcome.unwrap_or_else(|_| Err(StoreError::Database("a read panicked".to_owned())))
         });
         // The task is never cancelled; it ends early only by a panic or with the runtime.
         reading.await.unwrap_or(Err(StoreError::Closed))

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::commit::{Head, pack};
 use super::numbering::Tally;
 use super::*;
-use crate::event::Kind;
+use crate::event::{EventKey, Kind};
 use crate::store::tests::{Place, created, feed, many, put, source, subjects};
-use crate::store::{Backend, ItemChange, PollCommit, SourceState, Store};
+use crate::store::{Backend, Cursor, EventQuery, ItemChange, PollCommit, SourceState, Store};
 
 fn sqlite(store: &Store) -> &Arc<Sqlite> {
     let Backend::Sqlite(sqlite) = &store.backend;
@@ -190,6 +190,68 @@ async fn damaged_text_is_noticed() {
     let event = store.event(committed.ids[1]).await;
     assert!(matches!(event, Err(StoreError::Corrupt(_))), "{event:?}");
     assert!(store.event(committed.ids[0]).await.is_ok());
+}
+
+/// One damaged event must not stop those behind it, neither for a deliverer nor for a reader.
+#[tokio::test]
+async fn damaged_event_does_not_hide_its_neighbours() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let changes = vec![created("a"), created("b"), created("c")];
+    let poll = place.poll(&issues, changes);
+    let committed = store.commit(poll).await.expect("commits");
+    let key = committed.ids[1].key().number();
+    sqlite(&store)
+        .write(1, move |connection| {
+            let sql = "UPDATE events SET content = x'7b7d' WHERE key = ?1";
+            Ok(connection.execute(sql, [key])?)
+        })
+        .await
+        .expect("writes");
+    let scanned = store.scan(issues.id, EventKey::START, 10).await;
+    let scanned = scanned.expect("scans");
+    let whole: Vec<bool> = scanned.iter().map(|found| found.event.is_some()).collect();
+    assert_eq!(whole, [true, false, true]);
+    let query = EventQuery {
+        limit: 10,
+        ..EventQuery::default()
+    };
+    let page = store.events(query).await.expect("a page");
+    let sequences: Vec<u64> = page.events.iter().map(|event| event.sequence).collect();
+    assert_eq!(sequences, [1, 2, 3]);
+    assert!(page.events[1].body().contains(r#""damaged":true"#));
+}
+
+/// A read that panics gives its connection back: after as many as there are, reads go on.
+#[tokio::test]
+async fn panicking_reads_leave_the_readers_whole() {
+    let place = Place::new();
+    let store = place.open().await;
+    for _ in 0..10 {
+        let read = sqlite(&store).read(|_| -> Result<(), StoreError> { panic!("on purpose") });
+        assert!(matches!(read.await, Err(StoreError::Database(_))));
+    }
+    assert!(store.disabled().await.is_ok());
+}
+
+/// A cursor that this history never gave out: the store was deleted or restored meanwhile.
+#[tokio::test]
+async fn cursor_of_another_history_is_gone() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let poll = place.poll(&issues, vec![created("a")]);
+    store.commit(poll).await.expect("commits");
+    let after = |cursor: &str| EventQuery {
+        after: Some(cursor.parse().expect("a cursor")),
+        limit: 1,
+        ..EventQuery::default()
+    };
+    assert!(store.events(after("c1.0")).await.is_ok());
+    let gone = store.events(after("c7.0")).await;
+    assert!(matches!(gone, Err(StoreError::Gone(_))), "{gone:?}");
+    assert!("c1.7fffffffffffffff".parse::<Cursor>().is_err());
 }
 
 #[tokio::test]

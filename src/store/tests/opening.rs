@@ -12,6 +12,19 @@ async fn second_open_is_refused_naming_the_holder() {
     };
     assert_eq!(*holder, std::process::id().to_string());
     assert_eq!(*path, place.settings().path);
+    let path = place.settings().path;
+    let link = path.with_file_name("link.db");
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    let linked = config::Store {
+        path: link,
+        ..place.settings().clone()
+    };
+    let metrics = StoreMetrics::new(&Metrics::new());
+    let refused = Store::open(&linked, Clock::system(), metrics).await;
+    assert!(
+        matches!(refused, Err(StoreError::Locked { .. })),
+        "{refused:?}"
+    );
     store.close().await;
     place.open().await.close().await;
 }
