@@ -114,7 +114,8 @@ pub struct Upstream {
     pub auth: Option<Auth>,
     /// Headers of every request of ours.
     pub headers: HeaderMap,
-    /// The longest whole exchange.
+    /// The longest whole exchange of a poll; of a proxied call the longest silence, because streams
+    /// pass.
     pub timeout: Duration,
     /// The longest connect.
     pub connect_timeout: Duration,
