@@ -93,9 +93,9 @@ impl Call {
         match verdict.refusal {
             None => Ok(()),
             Some(refusal) => {
-                let labels = self.route.limits.labels();
-                let label = labels.get(refusal.index).copied().unwrap_or_default();
-                Err(Problem::limited(label, refusal.wait))
+                let name = self.route.limits.names().get(refusal.index);
+                let name = name.map_or("", String::as_str);
+                Err(Problem::limited(name, refusal.wait))
             }
         }
     }

@@ -5,14 +5,15 @@
 //! hears anything.
 
 use std::borrow::Cow;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{Method, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
+use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::HttpPeer;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -60,7 +61,14 @@ impl Edge {
             return Err(Problem::no_route());
         };
         let host = forward::host(&request.headers);
-        let (route, wrong_method) = match table.find(&request.method, parts.path, &host) {
+        let found = table.find(&request.method, parts.path, &host);
+        // The upstream may read the path so; what guards one route must not be had through another.
+        let normalised = target::normalised(parts.path);
+        let read = table.find(&request.method, &normalised, &host);
+        if !found.same_route(&read) {
+            return Err(Problem::ambiguous());
+        }
+        let (route, wrong_method) = match found {
             Found::Route(route) => (route.clone(), None),
             Found::WrongMethod(route, allow) => (route.clone(), Some(allow)),
             Found::Nowhere => return Err(Problem::no_route()),
@@ -142,6 +150,16 @@ fn problem_of(error: &Error) -> Option<Problem> {
     Some(Problem::new(status, Cow::Borrowed(detail)))
 }
 
+/// What the system said, if `error` comes from there. The error's own text is not for the log: it
+/// may quote what the upstream sent.
+fn io_cause(error: &Error) -> Option<&io::Error> {
+    let mut cause = error.cause.as_deref()?;
+    while let Some(inner) = cause.downcast_ref::<Box<Error>>() {
+        cause = inner.cause.as_deref()?;
+    }
+    cause.downcast_ref()
+}
+
 #[async_trait]
 impl ProxyHttp for Edge {
     type CTX = Ctx;
@@ -159,6 +177,10 @@ impl ProxyHttp for Edge {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         let peer = peer_address(session);
+        // What asks for no upgrade in full is no upgrade for pingora and the upstream either.
+        if !forward::wants_upgrade(session.req_header()) {
+            session.req_header_mut().remove_header(&UPGRADE);
+        }
         match self.admit(session.req_header(), peer, ctx) {
             Ok(()) => Ok(false),
             Err(problem) => {
@@ -192,8 +214,15 @@ impl ProxyHttp for Edge {
             .call
             .as_mut()
             .ok_or_else(|| Error::new_in(ErrorType::InternalError))?;
-        // Each attempt is a request that the upstream may see.
-        call.permit = Some(call.route.upstream.permit(By::Caller).await);
+        // Each attempt is a request that the upstream may see. The place of a failed one is free.
+        call.permit = None;
+        let permit = call.route.upstream.permit(By::Caller).await;
+        if !permit.holds_connection() {
+            ctx.problem = Some(Problem::crowded());
+            let status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+            return Err(Error::new_in(ErrorType::HTTPStatus(status)));
+        }
+        call.permit = Some(permit);
         call.asked = Some(Instant::now());
         let Some(address) = call.route.upstream.address() else {
             ctx.problem = Some(Problem::unresolved());
@@ -227,6 +256,9 @@ impl ProxyHttp for Edge {
         ctx: &mut Ctx,
     ) -> Result<()> {
         let switching = answer.status == StatusCode::SWITCHING_PROTOCOLS;
+        if switching && !session.is_upgrade_req() {
+            return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+        }
         if let Some(call) = &mut ctx.call {
             let final_answer = switching || !answer.status.is_informational();
             if let Some(asked) = call.asked.take_if(|_| final_answer) {
@@ -240,6 +272,12 @@ impl ProxyHttp for Edge {
             for name in forward::hop_by_hop(&answer.headers) {
                 answer.remove_header(&name);
             }
+        }
+        // HTTP/1.0 knows no chunks: such an answer ends with its connection.
+        if session.req_header().version == Version::HTTP_10
+            && answer.remove_header(&TRANSFER_ENCODING).is_some()
+        {
+            session.set_keepalive(None);
         }
         self.close_if_draining(session);
         Ok(())
@@ -312,8 +350,9 @@ impl ProxyHttp for Edge {
             .as_ref()
             .map(|call| call.route.config.name.as_str());
         if *error.esource() == ErrorSource::Upstream {
-            let kind = error.etype().as_str();
-            tracing::warn!(route, kind, %error, "the upstream failed a call");
+            let (kind, source) = (error.etype().as_str(), error.esource().as_str());
+            let cause = io_cause(error).map(tracing::field::display);
+            tracing::warn!(route, kind, source, cause, "the upstream failed a call");
         }
         // The connection is closed after this, and the answer says so.
         session.set_keepalive(None);

@@ -5,8 +5,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{AUTHORIZATION, COOKIE, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HeaderName, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Version};
+use pingora::http::RequestHeader;
 
 use super::target;
 use crate::config::{Auth, Proxy, RouteAuth};
@@ -24,10 +28,8 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// What all headers of the kind begin with; an untrusted caller sets none of them.
 pub(super) const FORWARDED_PREFIX: &str = "x-forwarded-";
 /// The same by other names.
-pub(super) const FORWARDED_ALIASES: [HeaderName; 2] = [
-    http::header::FORWARDED,
-    HeaderName::from_static("x-real-ip"),
-];
+pub(super) const FORWARDED_ALIASES: [HeaderName; 2] =
+    [FORWARDED, HeaderName::from_static("x-real-ip")];
 
 /// Longest request id of a caller that is kept.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -55,17 +57,52 @@ pub(super) fn trust(peer: IpAddr, proxy: Option<&Proxy>) -> Trust {
 /// What stands left of it is the caller's own invention. An entry that is no address ends the walk
 /// at the last proxy that is known.
 pub(super) fn client(peer: IpAddr, headers: &HeaderMap, proxy: Option<&Proxy>) -> IpAddr {
+    let entries = |name: HeaderName| {
+        let lines = headers.get_all(name).into_iter().rev();
+        lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','))
+    };
+    if headers.contains_key(FORWARDED_FOR) {
+        walk(peer, entries(FORWARDED_FOR).map(address), proxy)
+    } else {
+        walk(peer, entries(FORWARDED).map(forwarded_address), proxy)
+    }
+}
+
+/// From `peer` along `entries`, as long as one is trusted and names the next.
+fn walk(
+    peer: IpAddr,
+    mut entries: impl Iterator<Item = Option<IpAddr>>,
+    proxy: Option<&Proxy>,
+) -> IpAddr {
     let mut client = peer.to_canonical();
-    let lines = headers.get_all(FORWARDED_FOR).iter().rev();
-    let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
-    for entry in entries {
-        if trust(client, proxy) == Trust::Peer {
+    while trust(client, proxy) == Trust::Believed {
+        let Some(Some(address)) = entries.next() else {
             break;
-        }
-        let Some(address) = address(entry) else { break };
+        };
         client = address;
     }
     client
+}
+
+/// The address of `for` in one element of `Forwarded` (RFC 7239 section 4); `None` where there is
+/// none, or one that is hidden (section 6).
+///
+/// A comma inside a quoted string cuts an element in two. No address has one, and the pieces have
+/// no `for` that is whole, so the walk ends there.
+fn forwarded_address(element: &[u8]) -> Option<IpAddr> {
+    let pairs = element.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    let mut nodes = pairs.filter_map(|pair| {
+        let (name, node) = pair.split_at_checked(4)?;
+        name.eq_ignore_ascii_case(b"for=").then_some(node)
+    });
+    // Said twice is not said.
+    let (Some(node), None) = (nodes.next(), nodes.next()) else {
+        return None;
+    };
+    let unquoted = node
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""));
+    address(unquoted.unwrap_or(node))
 }
 
 /// An address with or without port and brackets.
@@ -166,6 +203,21 @@ pub(super) fn brings_credential(
         }
         Some(Auth::Bearer(_) | Auth::Basic { .. }) | None => false,
     }
+}
+
+/// Whether a request asks to change protocols: in HTTP/1.1, named in `Connection`, and without a
+/// body (RFC 9110 section 7.8).
+pub(super) fn wants_upgrade(request: &RequestHeader) -> bool {
+    let headers = &request.headers;
+    let mut names = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    request.version == Version::HTTP_11
+        && headers.contains_key(UPGRADE)
+        && !headers.contains_key(CONTENT_LENGTH)
+        && !headers.contains_key(TRANSFER_ENCODING)
+        && names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// The host of a `Host` field, lower-case and without port.

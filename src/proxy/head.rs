@@ -20,6 +20,15 @@ const FIELDS_MAX: usize = 200;
 /// Most fields that `Connection` may name; pingora takes fewer than ten.
 const NOMINATIONS_MAX: usize = 9;
 
+/// Fields besides `X-Forwarded-*` that `Connection` must not name.
+const PROTECTED: [&str; 5] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "authorization",
+    "cookie",
+];
+
 /// How the body behind a head is framed (RFC 9112 section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Body {
@@ -228,6 +237,7 @@ struct Fields<'a> {
     length: Option<&'a [u8]>,
     encoding: Option<&'a [u8]>,
     upgrade: bool,
+    upgrade_nominated: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -269,16 +279,19 @@ impl<'a> Fields<'a> {
     }
 
     /// `Connection` takes fields out of the forwarded request. It must not take out those that say
-    /// who asked for what.
+    /// who asked for what, and how long it is.
     fn take_nominations(&mut self, value: &[u8]) -> Result<(), Refusal> {
         let names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         for name in names.filter(|name| !name.is_empty()) {
             self.nominations += 1;
             let forwarded = b"x-forwarded-";
-            let protected = name.eq_ignore_ascii_case(b"host")
+            let protected = PROTECTED
+                .iter()
+                .any(|protected| name.eq_ignore_ascii_case(protected.as_bytes()))
                 || name
                     .get(..forwarded.len())
                     .is_some_and(|start| start.eq_ignore_ascii_case(forwarded));
+            self.upgrade_nominated |= name.eq_ignore_ascii_case(b"upgrade");
             let spelled = name.iter().copied().all(is_token);
             if protected || !spelled || self.nominations > NOMINATIONS_MAX {
                 return Err(Refusal::Connection);
@@ -298,7 +311,8 @@ impl<'a> Fields<'a> {
             }
             return Ok(Body::Open);
         }
-        if self.upgrade {
+        // Any other mention of an upgrade is ignored (RFC 9110 section 7.8).
+        if self.upgrade && self.upgrade_nominated && !http_1_0 && length.is_none() {
             return Ok(Body::Open);
         }
         Ok(Body::Length(length.unwrap_or(0)))

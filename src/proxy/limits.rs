@@ -46,6 +46,9 @@ pub(super) struct Limiter {
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     each: Vec<Arc<Limiter>>,
+    /// What each is called in answers: its label, numbered where that is said before, for names
+    /// in one list differ (draft-ietf-httpapi-ratelimit-headers-11 section 3).
+    names: Vec<String>,
     policy: Option<HeaderValue>,
 }
 
@@ -86,12 +89,23 @@ impl Limits {
             LimitBy::Header(_) => 1,
             LimitBy::Route => 2,
         });
-        let policies: Vec<_> = each.iter().map(|limiter| limiter.policy()).collect();
+        let names = names(&each);
+        let policies: Vec<_> = each
+            .iter()
+            .zip(&names)
+            .map(|(limiter, name)| limiter.policy(name))
+            .collect();
         let policy = HeaderValue::try_from(policies.join(", ")).ok();
         Self {
             policy: policy.filter(|policy| !policy.is_empty()),
+            names,
             each,
         }
+    }
+
+    /// Name of each limit in answers, in the order they are asked.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// Label of each limit, in the order they are asked.
@@ -107,12 +121,12 @@ impl Limits {
     /// Counts one request from `client` with `headers`.
     pub(super) fn ask(&self, client: IpAddr, headers: &HeaderMap) -> Verdict {
         let mut standing = String::new();
-        for (index, limiter) in self.each.iter().enumerate() {
+        for (index, (limiter, name)) in self.each.iter().zip(&self.names).enumerate() {
             let outcome = limiter.ask(client, headers);
             if !standing.is_empty() {
                 standing.push_str(", ");
             }
-            standing.push_str(&limiter.standing(&outcome));
+            standing.push_str(&limiter.standing(name, &outcome));
             if let Outcome::Refused(wait) = outcome {
                 return Verdict {
                     standing: HeaderValue::try_from(standing).ok(),
@@ -134,6 +148,19 @@ impl Limits {
             limiter.governor.shrink_to_fit();
         }
     }
+}
+
+/// `ip`, `ip_2`, `ip_3`…
+fn names(each: &[Arc<Limiter>]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(each.len());
+    for limiter in each {
+        let numbered = (2..).map(|number| format!("{}_{number}", limiter.label));
+        let name = std::iter::once(limiter.label.clone())
+            .chain(numbered)
+            .find(|name| !names.contains(name));
+        names.extend(name);
+    }
+    names
 }
 
 enum Outcome {
@@ -176,19 +203,19 @@ impl Limiter {
 
     /// One member of `RateLimit-Policy`. The window is in whole seconds there, so a quota per less
     /// than a second is told per second.
-    fn policy(&self) -> String {
+    fn policy(&self, name: &str) -> String {
         let window = ceil_seconds(self.limit.per);
         let quota = if self.limit.per.subsec_nanos() == 0 {
             u128::from(self.limit.requests.get())
         } else {
             Duration::from_secs(window).as_nanos() / self.interval.as_nanos()
         };
-        format!("\"{}\";q={quota};w={window}", self.label)
+        format!("\"{name}\";q={quota};w={window}")
     }
 
     /// One member of `RateLimit`: what is left, and the seconds until all of it is there again, or
     /// until the next request passes.
-    fn standing(&self, outcome: &Outcome) -> String {
+    fn standing(&self, name: &str, outcome: &Outcome) -> String {
         let (left, until) = match outcome {
             Outcome::Passed(left) => {
                 let used = self.limit.burst.get().saturating_sub(*left);
@@ -196,7 +223,7 @@ impl Limiter {
             }
             Outcome::Refused(wait) => (0, *wait),
         };
-        format!("\"{}\";r={left};t={}", self.label, ceil_seconds(until))
+        format!("\"{name}\";r={left};t={}", ceil_seconds(until))
     }
 }
 

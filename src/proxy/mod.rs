@@ -95,8 +95,8 @@ pub struct Parts {
 /// A proxy at work.
 ///
 /// It accepts until [`Phase::Stopping`]; from [`Phase::Draining`] on each answer is the last of
-/// its connection. With `connections_max` connections open it accepts no more until one ends:
-/// newcomers wait in the kernel's queue, which costs nothing and tells a balancer in front more
+/// its connection. With `connections_max` connections open it serves no more until one ends:
+/// newcomers wait, but for one per listener in the kernel's queue, which costs nothing and tells a balancer in front more
 /// than a 503 would.
 #[derive(Debug)]
 pub struct Proxy {
@@ -216,20 +216,27 @@ impl Shared {
     /// Accepts on one listener until nobody is accepted any more.
     async fn accept(self: Arc<Self>, listener: TcpListener) {
         loop {
-            let next = async {
-                let place = self.connections.clone().acquire_owned().await;
-                (listener.accept().await, place.ok())
-            };
-            let (accepted, place) = tokio::select! {
-                next = next => next,
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
                 () = self.shutdown.reached(Phase::Stopping) => break,
             };
-            match accepted {
-                Ok((tcp, peer)) => self.clone().welcome(tcp, peer, place),
+            let (tcp, peer) = match accepted {
+                Ok(caller) => caller,
                 Err(error) => {
                     tracing::warn!(%error, "accepting a caller failed");
                     tokio::time::sleep(ACCEPT_REST).await;
+                    continue;
                 }
+            };
+            // After the caller is there: a listener that waits must not hold a place that a
+            // caller of another one needs. One caller per listener waits here.
+            let place = tokio::select! {
+                biased;
+                place = self.connections.clone().acquire_owned() => place.ok(),
+                () = self.shutdown.reached(Phase::Stopping) => None,
+            };
+            if let Some(place) = place {
+                self.clone().welcome(tcp, peer, place);
             }
         }
         self.empty_queue(listener);
@@ -250,17 +257,12 @@ impl Shared {
                 .set_nonblocking(true)
                 .and_then(|()| TcpStream::from_std(tcp));
             if let Ok(tcp) = tcp {
-                self.clone().welcome(tcp, peer, Some(place));
+                self.clone().welcome(tcp, peer, place);
             }
         }
     }
 
-    fn welcome(
-        self: Arc<Self>,
-        tcp: TcpStream,
-        peer: SocketAddr,
-        place: Option<OwnedSemaphorePermit>,
-    ) {
+    fn welcome(self: Arc<Self>, tcp: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
         // Answers are gathered before they are written; holding them back again only delays. A
         // socket that does not take the option is gone, which reading will tell.
         let _ = tcp.set_nodelay(true);

@@ -57,6 +57,20 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "no route matches this path and host")
     }
 
+    /// The path leads to one route as it is written and to another as others may read it.
+    pub(super) fn ambiguous() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "the path leads elsewhere once its escapes and repeated slashes are resolved",
+        )
+    }
+
+    /// The upstream has as many connections as it may.
+    pub(super) fn crowded() -> Self {
+        let detail = "the upstream has as many connections as it may";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(1)
+    }
+
     /// A route takes the request, but not its method.
     pub(super) fn method(allow: &str) -> Self {
         let mut problem = Self::new(

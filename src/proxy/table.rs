@@ -87,6 +87,24 @@ pub(super) enum Found<'a> {
     Nowhere,
 }
 
+impl Found<'_> {
+    /// Whether both are of one route, or of none.
+    pub(super) fn same_route(&self, other: &Self) -> bool {
+        match (self.route(), other.route()) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    const fn route(&self) -> Option<&Arc<Route>> {
+        match self {
+            Self::Route(route) | Self::WrongMethod(route, _) => Some(route),
+            Self::Nowhere => None,
+        }
+    }
+}
+
 impl Tables {
     /// Begins with the configuration in force.
     pub(super) fn new(live: config::Live, upstreams: Upstreams, metrics: ProxyMetrics) -> Self {

@@ -101,6 +101,26 @@ pub(super) fn decode(text: &[u8]) -> Vec<u8> {
     decoded
 }
 
+/// `path` as others may read it: escaped unreserved characters plain (RFC 3986 section 6.2.2.2),
+/// runs of slashes one slash.
+pub(super) fn normalised(path: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(path.len());
+    let mut at = 0;
+    while let Some(byte) = path.get(at) {
+        let escape = path.get(at..at + 3).filter(|_| *byte == b'%');
+        let unreserved = escape.map(decode).and_then(|decoded| match decoded[..] {
+            [one] if one.is_ascii_alphanumeric() || b"-._~".contains(&one) => Some(one),
+            _ => None,
+        });
+        at += if unreserved.is_some() { 3 } else { 1 };
+        let byte = unreserved.unwrap_or(*byte);
+        if byte != b'/' || plain.last() != Some(&b'/') {
+            plain.push(byte);
+        }
+    }
+    plain
+}
+
 /// Two-byte overlong forms of `.`, `/` and `\`, which old decoders take for them.
 fn fold_overlong(text: &[u8]) -> Vec<u8> {
     let mut folded = Vec::with_capacity(text.len());

@@ -237,15 +237,29 @@ impl Wire {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.ahead.extend_from_slice(buffer.filled());
                 }
-                other => return other,
+                Poll::Pending => break,
+                ended @ Poll::Ready(_) => return ended,
             }
         }
+        self.flush_while_waiting(cx)
+    }
+
+    /// Sends what was gathered of an answer, since nothing more of it is at hand: pingora reads
+    /// here whenever it waits for the upstream.
+    fn flush_while_waiting<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        // An error is met again by the next write.
+        let _ = Pin::new(&mut self.write).poll_flush(cx);
         Poll::Pending
     }
 }
 
 impl Drop for Wire {
     fn drop(&mut self) {
+        // The beginning of an answer that broke off; where the caller takes no more, it is lost.
+        let mut gathered = self.write.buffer();
+        while let Ok(count @ 1..) = self.write.get_ref().try_write(gathered) {
+            gathered = &gathered[count..];
+        }
         let unread = self.body != Body::Length(0) || !self.ahead.is_empty();
         if let Some(read) = self.read.take().filter(|_| unread) {
             *self.rest.0.lock() = Some(read);
@@ -270,7 +284,10 @@ impl AsyncRead for Wire {
             let read = wire.read.as_mut().expect(IN_USE);
             // A buffer of its own, so that no more is read than the body has.
             let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
-            std::task::ready!(Pin::new(read).poll_read(cx, &mut part))?;
+            let Poll::Ready(read) = Pin::new(read).poll_read(cx, &mut part) else {
+                return wire.flush_while_waiting(cx);
+            };
+            read?;
             let count = part.filled().len();
             buffer.advance(count);
             count

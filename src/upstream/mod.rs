@@ -19,7 +19,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::form_urlencoded::byte_serialize;
 
 use crate::client::{Resolver, Validators};
@@ -50,7 +50,7 @@ pub struct Upstream {
     guarded: OnceLock<Result<reqwest::Client, String>>,
     resolver: Resolver,
     addresses: Addresses,
-    connections: Semaphore,
+    connections: Arc<Semaphore>,
     clock: Clock,
     series: UpstreamSeries,
 }
@@ -65,9 +65,21 @@ pub enum By {
 }
 
 /// Leave to make one request. The budget will grant and refuse these; for now each is granted.
+///
+/// That of a caller also holds one of the upstream's `connections_max` places until it is dropped;
+/// a poll takes its place when it is made.
 #[derive(Debug)]
 #[must_use = "a request without a permit is not counted"]
-pub struct Permit(());
+pub struct Permit(Option<OwnedSemaphorePermit>);
+
+impl Permit {
+    /// Whether it holds a place among the upstream's connections. A caller's request without one
+    /// must not be made.
+    #[must_use]
+    pub const fn holds_connection(&self) -> bool {
+        self.0.is_some()
+    }
+}
 
 /// One request of a poll.
 #[derive(Debug, Clone)]
@@ -210,7 +222,7 @@ impl Upstream {
             guarded: OnceLock::new(),
             resolver,
             addresses: Addresses::of(&config.url, resolver),
-            connections: Semaphore::new(config.connections_max),
+            connections: Arc::new(Semaphore::new(config.connections_max)),
             clock,
             series: metrics.upstream(&config.name),
             config,
@@ -226,14 +238,25 @@ impl Upstream {
     /// Leave to make one request now.
     ///
     /// The seam where the budget will stand: a poll will wait here, a caller will be told how long
-    /// it would wait. Today every request is granted at once, and counted.
-    #[expect(clippy::unused_async, reason = "the budget will make polls wait here")]
+    /// it would wait. Today every request is granted, and counted. A caller's waits for a place
+    /// among the connections, no longer than a connection may take; what has none then is not
+    /// counted, and [`Permit::holds_connection`] says so.
     pub async fn permit(&self, by: By) -> Permit {
         match by {
-            By::Poll => self.series.asked_by_poll(),
-            By::Caller => self.series.asked_by_caller(),
+            By::Poll => {
+                self.series.asked_by_poll();
+                Permit(None)
+            }
+            By::Caller => {
+                let place = self.connections.clone().acquire_owned();
+                let place = tokio::time::timeout(self.config.connect_timeout, place).await;
+                let place = place.ok().and_then(Result::ok);
+                if place.is_some() {
+                    self.series.asked_by_caller();
+                }
+                Permit(place)
+            }
         }
-        Permit(())
     }
 
     /// A socket address to connect to now: resolved in the background, refreshed every 30 s, the

@@ -185,3 +185,32 @@ fn hop_by_hop_fields_of_an_answer_are_named_but_not_its_framing() {
     let names = hop_by_hop(&fields);
     assert_eq!(names, ["keep-alive", "x-internal"]);
 }
+
+#[test]
+fn forwarded_is_walked_like_its_older_kin_and_only_without_it() {
+    let proxy = proxy();
+    for (peer, chain, want) in [
+        ("192.0.2.1", "for=1.1.1.1", "192.0.2.1"),
+        ("10.0.0.1", "for=1.1.1.1;proto=https", "1.1.1.1"),
+        (
+            "10.0.0.1",
+            "for=6.6.6.6, proto=http; FOR=1.1.1.1, for=10.0.0.2",
+            "1.1.1.1",
+        ),
+        ("10.0.0.1", "for=\"[2001:db8::1]:99\"", "2001:db8::1"),
+        ("10.0.0.1", "for=\"1.1.1.1:99\"", "1.1.1.1"),
+        (
+            "10.0.0.1",
+            "for=1.1.1.1, for=unknown, for=10.0.0.2",
+            "10.0.0.2",
+        ),
+        ("10.0.0.1", "for=1.1.1.1, for=_hidden", "10.0.0.1"),
+        ("10.0.0.1", "for=1.1.1.1, by=10.0.0.2", "10.0.0.1"),
+        ("10.0.0.1", "for=1.1.1.1;for=2.2.2.2", "10.0.0.1"),
+    ] {
+        let found = client(ip(peer), &headers(&[("forwarded", chain)]), Some(&proxy));
+        assert_eq!(found, ip(want), "{peer} {chain}");
+    }
+    let both = headers(&[("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "1.1.1.1")]);
+    assert_eq!(client(ip("10.0.0.1"), &both, Some(&proxy)), ip("1.1.1.1"));
+}

@@ -97,6 +97,13 @@ fn fields_that_smuggle_are_refused() {
         (with("A: \x00"), Refusal::Field),
         (with("Connection: host"), Refusal::Connection),
         (with("Connection: X-Forwarded-For"), Refusal::Connection),
+        (with("Connection: Content-Length"), Refusal::Connection),
+        (
+            with("Connection: close, transfer-encoding"),
+            Refusal::Connection,
+        ),
+        (with("Connection: Authorization"), Refusal::Connection),
+        (with("Connection: cookie"), Refusal::Connection),
         (
             with("Connection: a,b,c,d,e\nConnection: f,g,h,i,j"),
             Refusal::Connection,
@@ -127,4 +134,26 @@ fn the_end_of_a_head_is_found_wherever_reading_was_cut() {
         assert_eq!(end(head, scanned), Some(head.len() - 4), "{scanned}");
     }
     assert_eq!(end(&head[..head.len() - 5], 0), None);
+}
+
+#[test]
+fn an_upgrade_asked_for_by_halves_opens_nothing() {
+    for (version, fields, framing) in [
+        ("1.1", "Upgrade: websocket", Body::Length(0)),
+        (
+            "1.0",
+            "Upgrade: websocket\nConnection: upgrade",
+            Body::Length(0),
+        ),
+        (
+            "1.1",
+            "Upgrade: websocket\nConnection: upgrade\nContent-Length: 3",
+            Body::Length(3),
+        ),
+        ("1.1", "Connection: upgrade", Body::Length(0)),
+        ("1.1", "Connection: UPGRADE\nUpgrade: websocket", Body::Open),
+    ] {
+        let head = format!("GET / HTTP/{version}\nHost: a\n{fields}\n\n");
+        assert_eq!(verdict(&head), Ok(framing), "{head:?}");
+    }
 }

@@ -124,3 +124,18 @@ fn extreme_limits_do_not_overflow() {
         assert_eq!(verdict.refusal, None);
     }
 }
+
+#[test]
+fn limits_of_one_kind_have_names_of_their_own() {
+    let two = [
+        limit(LimitBy::Ip, 2, HOUR, 2),
+        limit(LimitBy::Ip, 9, HOUR, 9),
+    ];
+    let limits = Limits::new(&two, None);
+    let policy = limits.policy().expect("a policy");
+    assert_eq!(policy, "\"ip\";q=2;w=3600, \"ip_2\";q=9;w=3600");
+    let verdict = limits.ask(ip("10.0.0.1"), &HeaderMap::new());
+    let standing = verdict.standing.expect("told");
+    assert_eq!(standing, "\"ip\";r=1;t=1800, \"ip_2\";r=8;t=400");
+    assert_eq!(limits.labels(), ["ip", "ip"]);
+}

@@ -178,3 +178,17 @@ async fn a_refusal_reaches_a_caller_who_is_still_sending() {
     }
     assert_eq!(caller.answer().await.status, 413);
 }
+
+#[tokio::test]
+async fn listeners_that_wait_hold_no_place() {
+    let fake = Fake::ok().await;
+    let mut config = config(vec![upstream(&fake.url())], vec![route("all", "/")]);
+    config.proxy.as_mut().expect("a proxy").connections_max = 1;
+    let house = House::listening(config, 3).await;
+    for address in house.proxy.addresses() {
+        let tcp = TcpStream::connect(address).await.expect("a connection");
+        let mut caller = Caller(tcp);
+        caller.send(GET).await;
+        assert_eq!(caller.answer().await.status, 200, "{address}");
+    }
+}

@@ -309,3 +309,159 @@ async fn http_1_0_is_served_and_closed() {
     assert_eq!((answer.status, &*answer.body), (200, "ok"));
     assert!(caller.is_closed().await);
 }
+
+/// A caller of HTTP/1.0 knows neither chunks nor a connection that stays.
+#[tokio::test]
+async fn an_answer_without_length_reaches_http_1_0_plain_and_ends_with_the_connection() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nplain\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nplain",
+    ] {
+        let fake = Fake::talking(move |mut caller| async move {
+            read_request(&mut caller).await;
+            caller.send(answer).await;
+        })
+        .await;
+        let house = House::before(&fake).await;
+        let mut caller = house.caller().await;
+        caller
+            .send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            .await;
+        let head = caller.head().await.to_ascii_lowercase();
+        assert_eq!(field(&head, "transfer-encoding"), None, "{head}");
+        assert_eq!(field(&head, "connection"), Some("close"), "{head}");
+        let mut body = String::new();
+        let read = patient(caller.0.read_to_string(&mut body)).await;
+        read.expect("a clean end");
+        assert_eq!(body, "plain");
+    }
+}
+
+/// Method: the upstream sends the rest, or breaks, only when the caller has the beginning.
+#[tokio::test]
+async fn an_answer_with_a_length_is_not_held_back() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let held = gate.clone();
+    let fake = Fake::talking(move |mut caller| {
+        let held = held.clone();
+        async move {
+            read_request(&mut caller).await;
+            caller
+                .send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
+                .await;
+            held.acquire().await.expect("open").forget();
+            let _ = caller.0.set_zero_linger();
+        }
+    })
+    .await;
+    let house = House::before(&fake).await;
+    let mut caller = house.caller().await;
+    caller.send(GET).await;
+    caller.head().await;
+    assert_eq!(caller.exactly(3).await, "abc");
+    gate.add_permits(1);
+    assert!(caller.is_closed().await);
+}
+
+#[tokio::test]
+async fn what_came_of_an_answer_that_breaks_at_once_still_arrives() {
+    let fake = Fake::talking(|mut caller| async move {
+        read_request(&mut caller).await;
+        caller
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
+            .await;
+    })
+    .await;
+    let house = House::before(&fake).await;
+    let mut caller = house.caller().await;
+    caller.send(GET).await;
+    caller.head().await;
+    assert_eq!(caller.exactly(3).await, "abc");
+    assert!(caller.is_closed().await);
+}
+
+#[tokio::test]
+async fn an_upgrade_that_nobody_asked_for_is_502() {
+    for fields in [
+        "",
+        "Upgrade: websocket\r\n",
+        "Upgrade: websocket\r\nContent-Length: 0\r\n",
+    ] {
+        let fake = Fake::answering(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\n\r\n",
+        )
+        .await;
+        let house = House::before(&fake).await;
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        assert_eq!(house.call(&request).await.status, 502, "{fields:?}");
+        assert_eq!(fake.last().header("upgrade"), None, "{fields:?}");
+    }
+}
+
+/// Method: an upstream with one connection is asked twice at once; time is short, not waited for.
+#[tokio::test]
+async fn an_upstream_has_no_more_calls_at_once_than_connections() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let held = gate.clone();
+    let (arrived, mut arrivals) = tokio::sync::mpsc::unbounded_channel();
+    let fake = Fake::talking(move |mut caller| {
+        let (held, arrived) = (held.clone(), arrived.clone());
+        async move {
+            while read_request(&mut caller).await.is_some() {
+                arrived.send(()).expect("a test that listens");
+                held.acquire().await.expect("open").forget();
+                caller
+                    .send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                    .await;
+            }
+        }
+    })
+    .await;
+    let mut up = upstream(&fake.url());
+    up.connections_max = 1;
+    up.connect_timeout = Duration::from_millis(50);
+    let house = House::with(up, vec![route("all", "/")]).await;
+    let mut first = house.caller().await;
+    first.send(GET).await;
+    patient(arrivals.recv()).await.expect("the first call");
+    let second = house.call(GET).await;
+    assert_eq!(second.status, 503);
+    assert_eq!(second.header("retry-after"), Some("1"));
+    gate.add_permits(2);
+    assert_eq!(first.answer().await.status, 200);
+    assert_eq!(house.call(GET).await.status, 200);
+}
+
+/// What a test's log is written to.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_quotes_nothing_that_an_upstream_sent() {
+    let log = Log::default();
+    let written = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || written.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let fake =
+        Fake::answering("HTTP/1.1 200 OK\r\nSet-Cookie: hunter2\r\nbad header\r\n\r\n").await;
+    let house = House::before(&fake).await;
+    assert_eq!(house.call(GET).await.status, 502);
+    let text = String::from_utf8(log.0.lock().clone()).expect("UTF-8");
+    assert!(text.contains("the upstream failed a call"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}

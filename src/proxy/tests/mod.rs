@@ -123,6 +123,11 @@ impl House {
     }
 
     pub(super) async fn of(config: Config) -> Self {
+        Self::listening(config, 1).await
+    }
+
+    /// With so many listeners.
+    pub(super) async fn listening(config: Config, listeners: usize) -> Self {
         crate::client::install_crypto_provider();
         let (trigger, shutdown) = shutdown::channel();
         let metrics = Metrics::new();
@@ -151,8 +156,10 @@ impl House {
             clock: Clock::system(),
             shutdown,
         };
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let proxy = Proxy::start(parts, vec![listener]).expect("a proxy");
+        let listeners = (0..listeners)
+            .map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"))
+            .collect();
+        let proxy = Proxy::start(parts, listeners).expect("a proxy");
         Self {
             proxy,
             trigger,

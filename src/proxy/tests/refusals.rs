@@ -218,3 +218,24 @@ async fn a_guarded_route_wants_its_key_and_keeps_it() {
     assert_eq!(known.status, 200);
     assert_eq!(fake.last().header("authorization"), None);
 }
+
+#[tokio::test]
+async fn a_guarded_route_is_not_had_through_an_open_one() {
+    let fake = Fake::ok().await;
+    let mut keyed = route("keyed", "/keyed/");
+    let key = crate::secret::Secret::new("caller".to_owned());
+    keyed.auth = config::RouteAuth::Keys(vec![key]);
+    let house = House::with(upstream(&fake.url()), vec![route("open", "/"), keyed]).await;
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\n{HOST}\r\n");
+    for path in ["/%6beyed/x", "//keyed/x", "/%6Beyed//x", "///%6beyed/"] {
+        let answer = house.call(&get(path)).await;
+        assert_eq!(answer.status, 400, "{path}");
+        let kind = answer.header("content-type");
+        assert_eq!(kind, Some("application/problem+json"), "{path}");
+    }
+    assert!(fake.seen().is_empty(), "{:?}", fake.seen());
+    for path in ["/%6fther//x", "/a%2fb", "/100%", "/%zz"] {
+        assert_eq!(house.call(&get(path)).await.status, 200, "{path}");
+        assert_eq!(fake.last().line(), format!("GET {path}"));
+    }
+}
