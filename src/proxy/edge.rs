@@ -150,8 +150,16 @@ fn problem_of(error: &Error) -> Option<Problem> {
     Some(Problem::new(status, Cow::Borrowed(detail)))
 }
 
-/// What the system said, if `error` comes from there. The error's own text is not for the log: it
-/// may quote what the upstream sent.
+/// What the log may say of `error`. Its own text may quote what the upstream sent.
+fn log_text(error: &Error) -> String {
+    let (kind, source) = (error.etype().as_str(), error.esource().as_str());
+    io_cause(error).map_or_else(
+        || format!("{source} {kind}"),
+        |cause| format!("{source} {kind}: {cause}"),
+    )
+}
+
+/// What the system said, if `error` comes from there.
 fn io_cause(error: &Error) -> Option<&io::Error> {
     let mut cause = error.cause.as_deref()?;
     while let Some(inner) = cause.downcast_ref::<Box<Error>>() {
@@ -350,9 +358,13 @@ impl ProxyHttp for Edge {
             .as_ref()
             .map(|call| call.route.config.name.as_str());
         if *error.esource() == ErrorSource::Upstream {
-            let (kind, source) = (error.etype().as_str(), error.esource().as_str());
-            let cause = io_cause(error).map(tracing::field::display);
-            tracing::warn!(route, kind, source, cause, "the upstream failed a call");
+            let kind = error.etype().as_str();
+            tracing::warn!(
+                route,
+                kind,
+                error = log_text(error),
+                "the upstream failed a call"
+            );
         }
         // The connection is closed after this, and the answer says so.
         session.set_keepalive(None);
@@ -382,5 +394,24 @@ impl ProxyHttp for Edge {
         _context: ProxyWarnLogContext,
     ) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_quotes_the_system_but_nothing_that_an_upstream_sent() {
+        let quoting = |cause: Box<dyn std::error::Error + Send + Sync>| {
+            let context = "buf: Set-Cookie: hunter2";
+            Error::because(ErrorType::InvalidHTTPHeader, context, cause).into_up()
+        };
+        let other = log_text(&quoting("hunter2".into()));
+        assert_eq!(other, "Upstream InvalidHTTPHeader");
+        let system = quoting(Box::new(io::Error::from(io::ErrorKind::BrokenPipe)));
+        assert_eq!(log_text(&system), "Upstream InvalidHTTPHeader: broken pipe");
+        let nested = quoting(Box::new(system));
+        assert_eq!(log_text(&nested), "Upstream InvalidHTTPHeader: broken pipe");
     }
 }

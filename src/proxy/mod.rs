@@ -7,7 +7,8 @@
 //!
 //! Spoken with callers and upstreams: HTTP/1.1 and 1.0, WebSocket upgrades. Trailers are not
 //! passed, since pingora drops them in HTTP/1 in both directions; bodies, of any length and
-//! framing, are.
+//! framing, are. A caller of HTTP/1.0 gets an answer without length plain, and its connection ends
+//! with it.
 //!
 //! Leaves credentials, addresses and the budget of an upstream to [`crate::upstream`].
 

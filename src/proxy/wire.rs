@@ -255,11 +255,6 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        // The beginning of an answer that broke off; where the caller takes no more, it is lost.
-        let mut gathered = self.write.buffer();
-        while let Ok(count @ 1..) = self.write.get_ref().try_write(gathered) {
-            gathered = &gathered[count..];
-        }
         let unread = self.body != Body::Length(0) || !self.ahead.is_empty();
         if let Some(read) = self.read.take().filter(|_| unread) {
             *self.rest.0.lock() = Some(read);

@@ -185,7 +185,8 @@ async fn listeners_that_wait_hold_no_place() {
     let mut config = config(vec![upstream(&fake.url())], vec![route("all", "/")]);
     config.proxy.as_mut().expect("a proxy").connections_max = 1;
     let house = House::listening(config, 3).await;
-    for address in house.proxy.addresses() {
+    // The last first, for the first listener was the first to wait.
+    for address in house.proxy.addresses().iter().rev() {
         let tcp = TcpStream::connect(address).await.expect("a connection");
         let mut caller = Caller(tcp);
         caller.send(GET).await;
