@@ -1,6 +1,9 @@
 //! The admin API as those meet it who ask: who may, what the feed and the deliveries tell.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::harness::{Behaviour, Doorbell, Receiver, Ring, Upstream, client, tickets, wait_until};
 
@@ -230,4 +233,32 @@ async fn an_endpoint_that_was_gone_is_enabled_and_rung_with_what_waited() {
         .map(Ring::subject)
         .collect();
     assert_eq!(accepted.len(), 2, "{accepted:?}");
+}
+
+/// A scanner's connection must not keep the process until its grace period of 20 s runs out.
+#[tokio::test]
+async fn a_half_sent_request_does_not_hold_up_the_end() {
+    let upstream = Upstream::serving("/tickets", vec![]).await;
+    let receiver = Receiver::accepting().await;
+    let doorbell = Doorbell::start(&tickets(&upstream, &receiver, "")).await;
+    let address = doorbell
+        .admin_url()
+        .trim_start_matches("http://")
+        .to_owned();
+    let mut half = tokio::net::TcpStream::connect(address)
+        .await
+        .expect("connects");
+    half.write_all(b"GET /healthz HTTP/1.1\r\nHost: lo")
+        .await
+        .expect("sends");
+
+    let asked = Instant::now();
+    doorbell.ask_to_end();
+    let (_, status) = doorbell.exited().await;
+    assert!(status.success(), "{status}");
+    assert!(
+        asked.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        asked.elapsed()
+    );
 }
