@@ -262,3 +262,31 @@ async fn a_half_sent_request_does_not_hold_up_the_end() {
         asked.elapsed()
     );
 }
+
+/// The newest of all endpoints: one with a long backlog must not hide another's.
+#[tokio::test]
+async fn deliveries_of_several_endpoints_are_listed_together() {
+    let upstream = Upstream::serving("/tickets", vec![]).await;
+    let receiver = Receiver::refusing().await;
+    let config = tickets(&upstream, &receiver, "");
+    let (_, secrets) = config.split_once("secrets = ").expect("secrets");
+    let (secrets, _) = secrets.split_once('\n').expect("a line");
+    let other = format!(
+        "[endpoints.another]\nurl = \"{receiver}/another\"\nsecrets = {secrets}\nallow_private = true\n"
+    );
+    let doorbell = Doorbell::start(&(config.clone() + &other)).await;
+    doorbell.poll("tickets").await;
+    upstream.change("/tickets", |list| {
+        list.extend((1..=3).map(|id| ticket(id, "new")));
+    });
+    assert_eq!(doorbell.poll("tickets").await["events"], 3);
+
+    let (status, listed) = get(&doorbell, "/api/v1/deliveries?limit=3").await;
+    assert_eq!(status, 200, "{listed}");
+    let listed = listed["deliveries"].as_array().expect("a list");
+    let of = |name| listed.iter().any(|delivery| delivery["endpoint"] == name);
+    assert!(
+        listed.len() == 3 && of("ops") && of("another"),
+        "{listed:?}"
+    );
+}
