@@ -83,19 +83,19 @@ fn would<'a>(source: &config::Source, look: &'a Look, known: &'a Peek) -> Vec<Wo
     let suffix = |of_item| if document { "changed" } else { of_item };
     let event_type = |of_item| format!("{}.{}", source.name, suffix(of_item));
     let before = |at: usize| parsed(known.bodies.get(at).and_then(Option::as_deref));
-    let deleted = differences.missing.iter().map(|&at| Would {
+    let mut removed = differences.buried;
+    if source.deletes == config::Deletes::Full {
+        removed.extend(differences.missing);
+        removed.sort_unstable();
+    }
+    let deleted = removed.into_iter().map(|at| Would {
         event_type: event_type("deleted"),
         subject: &known.items[at].subject,
         previous: before(at),
         current: Value::Null,
         patch: Vec::new(),
     });
-    let counts_missing = source.deletes == config::Deletes::Full;
-    let mut all: Vec<Would<'_>> = if counts_missing {
-        deleted.collect()
-    } else {
-        Vec::new()
-    };
+    let mut all: Vec<Would<'_>> = deleted.collect();
     all.extend(differences.updated.iter().map(|&(old, new)| {
         let previous = known
             .bodies

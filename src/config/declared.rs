@@ -59,7 +59,9 @@ impl<'a> Declared<'a> {
         };
         let watched = |value: &DeValue<'_>| Watched {
             items: value.get("items").is_some(),
-            deletes: value.get("deletes").and_then(|v| v.get_ref().as_str()) == Some("full"),
+            deletes: value.get("deletes").is_some_and(|deletes| {
+                deletes.get_ref().is_table() || deletes.get_ref().as_str() == Some("full")
+            }),
         };
         Self {
             upstreams: names("upstreams")

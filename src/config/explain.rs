@@ -80,14 +80,22 @@ fn source(source: &Source) -> String {
                 .map(crate::detect::Path::as_str)
                 .collect();
             let deletes = match source.deletes {
-                Deletes::Never => "never deleted",
-                Deletes::Full => "deleted when missing",
+                Deletes::Never => "never deleted".to_owned(),
+                Deletes::Full => "deleted when missing".to_owned(),
+                Deletes::Tombstone => {
+                    let tombstone = source.rules.tombstone.as_ref();
+                    let tombstone = tombstone.map_or("", crate::detect::Filter::as_str);
+                    format!("deleted when {tombstone}")
+                }
             };
             format!("items {} by {}, {deletes}", items.as_str(), ids.join(" + "))
         }
         None => "the whole document".to_owned(),
     };
-    format!("{name}: {upstream}{}, {when}, {what}", source.path)
+    let stale = source.stale_after.map_or_else(String::new, |after| {
+        format!(", stale after {}", duration_text(after))
+    });
+    format!("{name}: {upstream}{}, {when}, {what}{stale}", source.path)
 }
 
 fn endpoint(config: &Config, endpoint: &Endpoint) -> String {
@@ -96,7 +104,7 @@ fn endpoint(config: &Config, endpoint: &Endpoint) -> String {
         for (name, source) in declared::candidates(&config.sources, &glob.to_string()) {
             let watched = Watched {
                 items: source.rules.items.is_some(),
-                deletes: source.deletes == Deletes::Full,
+                deletes: source.deletes != Deletes::Never,
             };
             let rings = |kind: &&Kind| {
                 (**kind != Kind::Deleted || watched.deletes)

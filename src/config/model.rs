@@ -172,7 +172,7 @@ pub struct Source {
     pub format: Format,
     /// How items are found, identified and compared.
     pub rules: Arc<Rules>,
-    /// What a missing id means.
+    /// What says that an item was deleted.
     pub deletes: Deletes,
     /// Most items of one walk.
     pub items_max: usize,
@@ -181,6 +181,8 @@ pub struct Source {
     /// A poll that would delete a larger share than this, and more than
     /// [`crate::detect::Guard::DELETES_FREE`] items, is held.
     pub deletes_max_ratio: f64,
+    /// How long nothing new may come before `doorbell.source.stale`; `None`: for ever.
+    pub stale_after: Option<Duration>,
     /// Consecutive failures before `doorbell.source.failing`.
     pub failing_after: u32,
     /// Whether bodies of items are kept.
@@ -209,13 +211,15 @@ pub enum Format {
     Json,
 }
 
-/// What an id missing from a complete walk means.
+/// What says that an item was deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletes {
     /// Nothing.
     Never,
-    /// The item was deleted.
+    /// Its id is missing from a complete walk.
     Full,
+    /// The item itself, by [`Rules::tombstone`].
+    Tombstone,
 }
 
 /// What the first poll rings.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::detect::{Fields, Path, Rules};
+use crate::detect::{Fields, Filter, Path, Rules};
 use crate::event::ORDINAL_MAX;
 use crate::name::Name;
 
@@ -24,6 +24,10 @@ const BODY_BYTES: RangeInclusive<u64> = 1 << 10..=1 << 30;
 
 /// Items of one walk: each may ring, and a commit numbers at most so many events.
 const ITEMS: RangeInclusive<usize> = 1..=ORDINAL_MAX as usize;
+
+/// Bounds of `stale_after`.
+const STALE_AFTER: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(366 * 24);
 
 /// Consecutive failures before it is told.
 const FAILING_AFTER: RangeInclusive<u32> = 1..=1_000;
@@ -52,6 +56,7 @@ pub(super) const SOURCE: Keys = Keys {
         "items_max",
         "baseline",
         "guard",
+        "stale_after",
         "failing_after",
         "keep",
         "body_bytes_max",
@@ -65,11 +70,14 @@ pub(super) const SOURCE: Keys = Keys {
         "cursor",
         "forget",
         "confirm",
-        "stale_after",
         "observe",
         "on_write",
         "serve",
     ],
+};
+const DELETES: Keys = Keys {
+    now: &["tombstone"],
+    later: &[],
 };
 const GUARD: Keys = Keys {
     now: &["deletes_max_ratio"],
@@ -82,15 +90,25 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
     let every = table.required("every", "\"30s\"", every);
     let formats = [("auto", Format::Auto), ("json", Format::Json)];
     let formats_later = ["ndjson", "csv", "xml", "feed", "html", "text", "bytes"];
-    let deletes = table.or("deletes", Deletes::Never, deletes);
-    if deletes == Deletes::Full && !table.has("items") {
-        let message = "`deletes = \"full\"` is about items, add `items` and `id`";
+    let (deletes, tombstone) = table.or("deletes", (Deletes::Never, None), deletes);
+    if deletes != Deletes::Never && !table.has("items") {
+        let message = "`deletes` is about items, add `items` and `id`";
         table.context.absent(table.place("deletes"), message);
     }
     let baselines = [("silent", Baseline::Silent), ("emit", Baseline::Emit)];
     let keeps = [("bodies", Keep::Bodies), ("digests", Keep::Digests)];
     let body_bytes = table.or("body_bytes_max", 16 << 20, |v| v.size(&BODY_BYTES));
-    let rules = rules(table);
+    let rules = Rules {
+        tombstone,
+        ..rules(table)
+    };
+    let stale_after = table.optional("stale_after", |v| v.duration(&STALE_AFTER));
+    if let (Some(after), Some(Every::Fixed(period))) = (stale_after, every)
+        && after <= period
+    {
+        let message = "`stale_after` is no longer than `every`: one poll without news rings it";
+        table.context.warn(table.place("stale_after"), message);
+    }
     Some(Source {
         name: name.clone(),
         query: table.or("query", Vec::new(), query),
@@ -108,6 +126,7 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
             let guard = v.table(&GUARD)?;
             Some(guard.or("deletes_max_ratio", 0.5, Value::ratio))
         }),
+        stale_after,
         failing_after: table.or("failing_after", 3, |v| v.integer(&FAILING_AFTER)),
         keep: table.or("keep", Keep::Bodies, |v| v.one_of(&keeps, &[])),
         body_bytes_max: usize::try_from(body_bytes).unwrap_or(usize::MAX),
@@ -160,12 +179,28 @@ fn every(value: Value<'_>) -> Option<Every> {
     value.duration(&EVERY).map(Every::Fixed)
 }
 
-fn deletes(value: Value<'_>) -> Option<Deletes> {
+fn deletes(value: Value<'_>) -> Option<(Deletes, Option<Filter>)> {
     if value.is_table() {
-        value.fault("`deletes` with a table is not supported yet, write \"never\" or \"full\"");
-        return None;
+        let example = "\"$[?@.deleted == true]\"";
+        let filter = value
+            .table(&DELETES)?
+            .required("tombstone", example, filter)?;
+        return Some((Deletes::Tombstone, Some(filter)));
     }
-    value.one_of(&[("never", Deletes::Never), ("full", Deletes::Full)], &[])
+    let words = [("never", Deletes::Never), ("full", Deletes::Full)];
+    let word = value.one_of(&words, &[])?;
+    Some((word, None))
+}
+
+/// An RFC 9535 filter over one value.
+pub(super) fn filter(value: Value<'_>) -> Option<Filter> {
+    let Some(text) = value.as_text() else {
+        value.wrong_type("a filter like \"$[?@.deleted == true]\"");
+        return None;
+    };
+    Filter::parse(text)
+        .map_err(|error| value.fault_at(error.position, format!("`{}`: {error}", value.key)))
+        .ok()
 }
 
 /// Parameters in the order of the file; a list repeats its name.
@@ -219,6 +254,7 @@ fn rules(table: &Table<'_>) -> Rules {
             Fields::Ignore(paths("ignore"))
         },
         unordered: paths("unordered"),
+        tombstone: None,
     }
 }
 

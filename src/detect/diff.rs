@@ -20,11 +20,15 @@ pub fn diff(before: &[Known], after: &[Entry]) -> Differences {
                 b += 1;
             }
             Ordering::Greater => {
-                differences.created.push(a);
+                if !entry.is_gone {
+                    differences.created.push(a);
+                }
                 a += 1;
             }
             Ordering::Equal => {
-                if known.digest != entry.digest {
+                if entry.is_gone {
+                    differences.buried.push(b);
+                } else if known.digest != entry.digest {
                     differences.updated.push((b, a));
                 }
                 (b, a) = (b + 1, a + 1);
@@ -32,6 +36,7 @@ pub fn diff(before: &[Known], after: &[Entry]) -> Differences {
         }
     }
     differences.missing.extend(b..before.len());
-    differences.created.extend(a..after.len());
+    let rest = (a..after.len()).filter(|&a| !after[a].is_gone);
+    differences.created.extend(rest);
     differences
 }

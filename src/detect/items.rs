@@ -7,7 +7,8 @@ use super::cursor::Cursor;
 use super::form::{ITEM_FORM, Spelling, Writer};
 use super::plan::Step;
 use super::rules::Selection;
-use super::{Entry, Path, Rules, Subject, Unreadable, Walk, locate, number};
+use super::tree::Tree;
+use super::{Entry, Filter, Path, Rules, Subject, Unreadable, Walk, locate, number};
 use crate::digest::{Context, Digest};
 
 /// Longest subject: it is a key of the store and goes into every event, so an id beyond 1 KiB is
@@ -23,7 +24,8 @@ const SUBJECT_BYTES_LIKELY: usize = 48;
 /// every step of that path must lead somewhere, and a `[*]` to an array; an empty array is a walk
 /// of no items. Each item must have its id: a string, an integer of any size up to 40 digits
 /// (however it is spelled: `42.0` is 42), or with several paths an array of such. Of items with
-/// one id the last counts. `items_max` bounds the items before that.
+/// one id the last counts. `items_max` bounds the items before that. An item that matches
+/// `rules.tombstone` is an entry that is gone; asking costs a tree of each item.
 ///
 /// # Errors
 /// [`Unreadable`]; its messages name paths and places, never content.
@@ -43,6 +45,7 @@ pub fn read(body: &[u8], rules: &Rules, items_max: usize) -> Result<Walk, Unread
         writer: Writer::new(Spelling::Canonical),
         context: Context::new(ITEM_FORM),
         selection: Selection::new(rules, id),
+        tombstone: rules.tombstone.as_ref(),
         items: Vec::new(),
         items_max,
         id,
@@ -64,6 +67,7 @@ struct Reader<'a> {
     writer: Writer,
     context: Context,
     selection: Selection<'a>,
+    tombstone: Option<&'a Filter>,
     items: Vec<Item>,
     items_max: usize,
     id: &'a [Path],
@@ -170,10 +174,19 @@ impl Reader<'_> {
         } else {
             self.subject(cursor.text())?
         };
+        let range = start..cursor.end();
+        let is_gone = match self.tombstone {
+            Some(tombstone) => {
+                let item = Tree::read(&mut Cursor::over(&cursor.text()[range.clone()]))?;
+                tombstone.selects(item.into_value())
+            }
+            None => false,
+        };
         let entry = Entry {
             subject,
             digest: self.context.digest(self.writer.form()),
-            range: start..cursor.end(),
+            range,
+            is_gone,
         };
         self.items.push(Item { entry, kind });
         Ok(())
@@ -276,6 +289,10 @@ fn digest(entries: &[Entry]) -> Digest {
         chunk.extend_from_slice(&(entry.subject.len() as u64).to_be_bytes());
         chunk.extend_from_slice(entry.subject.as_bytes());
         chunk.extend_from_slice(entry.digest.as_bytes());
+        if entry.is_gone {
+            // No length begins so.
+            chunk.push(0xff);
+        }
         if chunk.len() >= CHUNK_BYTES {
             let digest = context.digest(&chunk);
             chunk.clear();

@@ -10,6 +10,7 @@
 
 mod cursor;
 mod diff;
+mod filter;
 mod form;
 mod guard;
 mod items;
@@ -27,6 +28,7 @@ mod tree;
 use std::ops::Range;
 
 pub use diff::diff;
+pub use filter::Filter;
 pub use guard::{Guard, Held, Verdict};
 pub use items::{SUBJECT_BYTES_MAX, read};
 pub use patch::{PATCH_OPERATIONS_MAX, patch};
@@ -58,6 +60,8 @@ pub struct Entry {
     pub digest: Digest,
     /// Where it stands in the response, as received.
     pub range: Range<usize>,
+    /// Whether the response says that it was deleted: it matches [`Rules::tombstone`].
+    pub is_gone: bool,
 }
 
 /// An item of the snapshot.
@@ -102,10 +106,12 @@ impl Unreadable {
 /// What differs between a snapshot and a walk; indices into both, each ascending by subject.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Differences {
-    /// Indices into the walk of items that the snapshot does not hold.
+    /// Indices into the walk of items that the snapshot does not hold, and that are not gone.
     pub created: Vec<usize>,
     /// Indices into (snapshot, walk) of items whose digests differ.
     pub updated: Vec<(usize, usize)>,
     /// Indices into the snapshot of items that the walk does not hold.
     pub missing: Vec<usize>,
+    /// Indices into the snapshot of items that the walk holds as gone.
+    pub buried: Vec<usize>,
 }

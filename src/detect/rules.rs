@@ -9,7 +9,7 @@ use super::cursor::Cursor;
 use super::form::ITEM_FORM;
 use super::plan::{End, Listed, Plan};
 use super::tree::Tree;
-use super::{Path, Unreadable};
+use super::{Filter, Path, Unreadable};
 use crate::digest::{Context, Digest};
 
 /// How a source's response becomes items, and what of them counts.
@@ -23,6 +23,8 @@ pub struct Rules {
     pub fields: Fields,
     /// Lists whose order never counts, relative to the item.
     pub unordered: Vec<Path>,
+    /// What an item says of itself when it was deleted; asked of all of it, whatever counts.
+    pub tombstone: Option<Filter>,
 }
 
 /// What of an item counts; paths are relative to the item.
@@ -64,6 +66,9 @@ impl Rules {
         put("id", &id);
         put(fields, &sorted(paths));
         put("unordered", &sorted(&self.unordered));
+        if let Some(tombstone) = &self.tombstone {
+            put("tombstone", &[tombstone.as_str()]);
+        }
         Context::new("doorbell 2026-11 detection rules 1").digest(&text)
     }
 }

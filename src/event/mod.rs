@@ -26,7 +26,7 @@ pub enum Kind {
     Created,
     /// An item whose digest differs from the snapshot's.
     Updated,
-    /// An item that a complete walk no longer holds.
+    /// An item that a complete walk no longer holds, or holds as gone.
     Deleted,
     /// A document source's document whose digest differs.
     Changed,
@@ -40,11 +40,13 @@ pub enum Kind {
     EndpointDisabled,
     /// Operational: a delivery used up its attempts.
     DeliveryDead,
+    /// Operational: a source brought nothing new for `stale_after`.
+    SourceStale,
 }
 
 impl Kind {
     /// Every kind, in the order of their stored numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Created,
         Self::Updated,
         Self::Deleted,
@@ -54,6 +56,7 @@ impl Kind {
         Self::SourceHeld,
         Self::EndpointDisabled,
         Self::DeliveryDead,
+        Self::SourceStale,
     ];
 
     /// The kinds of source events, which carry a sequence.
@@ -72,6 +75,7 @@ impl Kind {
             Self::SourceHeld => "source.held",
             Self::EndpointDisabled => "endpoint.disabled",
             Self::DeliveryDead => "delivery.dead",
+            Self::SourceStale => "source.stale",
         }
     }
 

@@ -14,7 +14,9 @@ use crate::time::Timestamp;
 use crate::upstream::{Failure, NOT_BEFORE_MAX, Pacing, Reason};
 
 use super::plan::Changes;
-use super::{Outcome, REASON_CONTENT_TYPE, REASON_GUARD, REASON_INTERNAL, REASON_STORE};
+use super::{
+    Outcome, REASON_CONTENT_TYPE, REASON_GUARD, REASON_INTERNAL, REASON_STORE, REASON_UNCHANGED,
+};
 
 /// What is remembered may lag behind what is known by so much, so that a source that never changes
 /// costs no write per poll. What is lost with a crash is one poll's validators, or so much of an
@@ -153,8 +155,7 @@ pub(super) fn success(terms: Terms<'_>, found: Found) -> Conclusion {
         }
         What::Changes(changes, learnt) => {
             learn(&mut memory, learnt, terms.now);
-            let rings = changes.items.iter().any(|item| item.event.is_some());
-            let outcome = if rings {
+            let outcome = if changes.ring() {
                 Outcome::Changed
             } else {
                 Outcome::Unchanged
@@ -162,10 +163,19 @@ pub(super) fn success(terms: Terms<'_>, found: Found) -> Conclusion {
             (outcome, Some(changes))
         }
     };
+    let reason = (outcome == Outcome::Held).then_some(REASON_GUARD);
+    let news = changes.as_ref();
+    if news.is_some_and(|changes| changes.ring() || changes.is_baseline) {
+        memory.changed_at = Some(terms.now);
+        (memory.quiet_polls, memory.stale_rung) = (0, false);
+    } else {
+        let why = reason.unwrap_or(REASON_UNCHANGED);
+        announcements.extend(stay_quiet(terms, &mut memory, why));
+    }
     let next = plan_of(source).next(terms.now);
     Conclusion {
         outcome,
-        reason: (outcome == Outcome::Held).then_some(REASON_GUARD),
+        reason,
         memory,
         changes,
         announcements,
@@ -189,7 +199,7 @@ pub(super) fn failure(terms: Terms<'_>, trouble: &Trouble) -> Conclusion {
     let wait = trouble.pacing.not_before.map(|wait| terms.now.plus(wait));
     let retry = plan_of(source).retry(failures, trouble.severity, terms.now, terms.random);
     let next = retry.map(|retry| retry.max(wait.unwrap_or(retry)));
-    let memory = Memory {
+    let mut memory = Memory {
         polled_at: Some(terms.began),
         failures,
         failing_since: Some(since),
@@ -197,6 +207,7 @@ pub(super) fn failure(terms: Terms<'_>, trouble: &Trouble) -> Conclusion {
         not_before: next.or(wait),
         ..before.clone()
     };
+    announcements.extend(stay_quiet(terms, &mut memory, trouble.reason));
     Conclusion {
         outcome: Outcome::Error,
         reason: Some(trouble.reason),
@@ -217,15 +228,34 @@ pub(super) fn must_write(before: &Memory, after: &Memory) -> bool {
             failing_rung,
             held,
             rules,
+            changed_at,
             ..
         } = memory;
-        (*failures, *failing_since, *failing_rung, *held, *rules)
+        let failing = (*failures, *failing_since, *failing_rung);
+        (failing, *held, *rules, *changed_at)
     };
     let known = before.not_before.max(after.polled_at).unwrap_or_default();
     let asked_for_more = after
         .not_before
         .is_some_and(|wait| wait > known.plus(WRITE_EVERY));
     trouble(before) != trouble(after) || asked_for_more
+}
+
+/// Counts a poll that brought nothing new, and tells once when there was nothing for so long.
+///
+/// Whatever a poll came to, nothing new came of it: a source that fails, is held, or is unchanged
+/// grows stale alike, and `reason` tells which. Only a poll can tell, so a source that is polled
+/// less often than `stale_after` is told of at its next poll.
+fn stay_quiet(terms: Terms<'_>, memory: &mut Memory, reason: &str) -> Option<Announcement> {
+    memory.quiet_polls = memory.quiet_polls.saturating_add(1);
+    let since = *memory.changed_at.get_or_insert(terms.now);
+    let stale_after = terms.source.stale_after?;
+    if memory.stale_rung || terms.now.since(since) < stale_after {
+        return None;
+    }
+    memory.stale_rung = true;
+    let told = (reason, memory.quiet_polls, since);
+    Some(announcement(terms.source, Kind::SourceStale, told))
 }
 
 fn learn(memory: &mut Memory, learnt: Learnt, now: Timestamp) {

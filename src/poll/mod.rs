@@ -50,6 +50,7 @@ const REASON_CONTENT_TYPE: &str = "content_type";
 const REASON_STORE: &str = "store";
 const REASON_INTERNAL: &str = "internal";
 const REASON_GUARD: &str = "guard";
+const REASON_UNCHANGED: &str = "unchanged";
 
 /// What a poller is made of.
 #[derive(Debug)]

@@ -54,6 +54,8 @@ pub(super) struct Changes {
     pub(super) counts: EventCounts,
     /// Items in the snapshot afterwards.
     pub(super) items_after: u64,
+    /// Whether the snapshot begins with them: what was before, if anything, is not comparable.
+    pub(super) is_baseline: bool,
 }
 
 /// All that changes are drawn from.
@@ -90,12 +92,24 @@ impl Basis {
         }
     }
 
-    fn removes_missing(&self, source: &Source) -> bool {
-        matches!(self, Self::Replaced(_)) || source.deletes == Deletes::Full
+    /// Indices of items that the walk takes out of the snapshot, ascending. What is replaced loses
+    /// every item that the walk lacks, whatever `deletes` says: the next walk would ring it.
+    fn removed(&self, source: &Source, differences: &Differences) -> Vec<usize> {
+        let counts_missing = match self {
+            Self::First => false,
+            Self::Replaced(_) => true,
+            Self::Snapshot(_) | Self::Redigested { .. } => source.deletes == Deletes::Full,
+        };
+        let mut removed = differences.buried.clone();
+        if counts_missing {
+            removed.extend(&differences.missing);
+            removed.sort_unstable();
+        }
+        removed
     }
 
     /// Items whose stored digest is of other rules, that the walk does not rewrite anyway.
-    fn outdated<'a>(&'a self, differences: &Differences, removes: bool) -> Vec<&'a Known> {
+    fn outdated<'a>(&'a self, differences: &Differences, removed: &[usize]) -> Vec<&'a Known> {
         let Self::Redigested { known, stored } = self else {
             return Vec::new();
         };
@@ -104,8 +118,9 @@ impl Basis {
             .updated
             .iter()
             .for_each(|&(at, _)| rewritten[at] = true);
-        let missing = differences.missing.iter().filter(|_| removes);
-        missing.for_each(|&at| rewritten[at] = true);
+        for &at in removed {
+            rewritten[at] = true;
+        }
         let all = known.iter().zip(stored).zip(rewritten);
         all.filter(|((item, stored), rewritten)| item.digest != **stored && !rewritten)
             .map(|((item, _), _)| item)
@@ -117,24 +132,14 @@ impl Basis {
 pub(super) fn judge(source: &Source, basis: &Basis, walk: &Walk, held: Option<Held>) -> Judgement {
     let known = basis.known();
     let differences = detect::diff(known, &walk.entries);
-    // What is replaced loses every item that the walk lacks, whatever `deletes` says, and the next
-    // walk would ring them as created.
-    let removes_missing = match basis {
-        Basis::Replaced(_) => true,
-        Basis::Snapshot(_) | Basis::Redigested { .. } => source.deletes == Deletes::Full,
-        Basis::First => false,
+    let removed = basis.removed(source, &differences).len();
+    let guard = Guard {
+        deletes_max_ratio: source.deletes_max_ratio,
     };
-    if removes_missing {
-        let guard = Guard {
-            deletes_max_ratio: source.deletes_max_ratio,
-        };
-        let deletes = differences.missing.len();
-        if let Verdict::Hold(held) = guard.judge(known.len(), deletes, walk.digest, held) {
-            return Judgement::Held(held);
-        }
+    if let Verdict::Hold(held) = guard.judge(known.len(), removed, walk.digest, held) {
+        return Judgement::Held(held);
     }
-    let missing = !differences.missing.is_empty() && source.deletes == Deletes::Full;
-    let differs = missing || !differences.created.is_empty() || !differences.updated.is_empty();
+    let differs = removed > 0 || !differences.created.is_empty() || !differences.updated.is_empty();
     match basis {
         Basis::Snapshot(_) if !differs => Judgement::Same,
         _ => Judgement::Differs(differences),
@@ -147,11 +152,11 @@ pub(super) fn wanted(source: &Source, basis: &Basis, differences: &Differences) 
         return Vec::new();
     }
     let known = basis.known();
-    let removes = basis.removes_missing(source);
-    let missing = differences.missing.iter().filter(|_| removes);
+    let removed = basis.removed(source, differences);
     let updated = differences.updated.iter().map(|(before, _)| before);
-    let outdated = basis.outdated(differences, removes);
-    missing
+    let outdated = basis.outdated(differences, &removed);
+    removed
+        .iter()
         .chain(updated)
         .map(|&at| known[at].subject.clone())
         .chain(outdated.into_iter().map(|item| item.subject.clone()))
@@ -164,17 +169,13 @@ pub(super) fn wanted(source: &Source, basis: &Basis, differences: &Differences) 
 /// [`Unreadable::Json`] when the walk points at what is no text.
 pub(super) fn changes(draw: Draw<'_>) -> Result<Changes, Unreadable> {
     let known = draw.basis.known();
-    let removes = draw.basis.removes_missing(draw.source);
-    let missing = if removes {
-        &draw.differences.missing[..]
-    } else {
-        &[]
-    };
+    let removed = draw.basis.removed(draw.source, draw.differences);
     let mut changes = Changes {
-        items_after: (known.len() - missing.len() + draw.differences.created.len()) as u64,
+        items_after: (known.len() - removed.len() + draw.differences.created.len()) as u64,
+        is_baseline: matches!(draw.basis, Basis::First | Basis::Replaced(_)),
         ..Changes::default()
     };
-    for &at in missing {
+    for &at in &removed {
         let change = draw.deleted(&known[at]);
         changes.add(change);
     }
@@ -186,13 +187,18 @@ pub(super) fn changes(draw: Draw<'_>) -> Result<Changes, Unreadable> {
         let change = draw.created(&draw.walk.entries[at])?;
         changes.add(change);
     }
-    for item in draw.basis.outdated(draw.differences, removes) {
+    for item in draw.basis.outdated(draw.differences, &removed) {
         changes.add(draw.rewritten(item));
     }
     Ok(changes)
 }
 
 impl Changes {
+    /// Whether anything of them rings.
+    pub(super) fn ring(&self) -> bool {
+        self.items.iter().any(|item| item.event.is_some())
+    }
+
     fn add(&mut self, change: ItemChange) {
         match change.event.as_ref().map(|draft| draft.kind) {
             Some(Kind::Created) => self.counts.created += 1,

@@ -122,6 +122,12 @@ pub struct Memory {
     pub held: Option<Held>,
     /// Not polled before this: what the upstream asked for, or a back-off.
     pub not_before: Option<Timestamp>,
+    /// When something new came last; before the first, when it was first polled.
+    pub changed_at: Option<Timestamp>,
+    /// Polls since that brought nothing new.
+    pub quiet_polls: u32,
+    /// Whether `doorbell.source.stale` has rung since.
+    pub stale_rung: bool,
 }
 
 /// Everything one poll leaves behind.

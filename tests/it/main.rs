@@ -17,5 +17,6 @@ mod kill;
 mod metrics;
 mod proxy_limits;
 mod real_input;
+mod semantics;
 mod spine;
 mod tidy;

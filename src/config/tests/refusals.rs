@@ -108,12 +108,18 @@ items = 5 ;; id = "$.id" => `items` is a JSONPath
 ignore = ["$.a"] ;; only = ["$.b"] => leave `ignore` out
 unordered = "$.a" => a list of JSONPaths, not a string
 deletes = "full" => add `items` and `id`
-deletes = { tombstone = "$[?@.x]" } => `deletes` with a table is not supported yet
+deletes = { tombstone = "$[?@.x]" } => add `items` and `id`
+stale_after = "999ms" => `stale_after` must be 1s to 366d
 "#;
 
 /// In `[sources.s]` that has `items` and `id`.
 const ITEMS: &str = r#"
 deletes = "sometimes" => "never" or "full"
+deletes = {} => `tombstone` is missing, write `tombstone = "$[?@.deleted == true]"`
+deletes = { tombstone = 1 } => `tombstone` is a filter like "$[?@.deleted == true]"
+deletes = { tombstone = "$.deleted" } => `tombstone`: a filter asks about `@` in `$[?…]`
+deletes = { tombstone = "$[?@.x ==]" } => `tombstone`: no JSONPath (RFC 9535)
+deletes = { tombstone = "$[?@.x]", gone = 1 } => unknown key `gone`
 items_max = 0 => `items_max` must be 1 to
 items_max = 100000000 => `items_max` must be 1 to
 baseline = "loud" => "silent" or "emit"

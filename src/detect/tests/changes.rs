@@ -25,6 +25,7 @@ fn entries(items: &Items) -> Vec<Entry> {
         subject: known.subject,
         digest: known.digest,
         range: 0..0,
+        is_gone: false,
     });
     entries.collect()
 }

@@ -6,6 +6,7 @@ mod projection;
 mod reading;
 mod reference;
 mod subjects;
+mod tombstones;
 
 use super::cursor::Cursor;
 use super::form::{Spelling, Writer};

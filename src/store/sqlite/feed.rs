@@ -136,6 +136,7 @@ fn commits_after(source: Option<i64>, kind: Option<Kind>) -> String {
         Some(Kind::SourceHeld) => " AND held > 0",
         Some(Kind::EndpointDisabled) => " AND disabled > 0",
         Some(Kind::DeliveryDead) => " AND dead > 0",
+        Some(Kind::SourceStale) => " AND stale > 0",
         None => "",
     };
     format!(

@@ -185,7 +185,7 @@ fn ahead(
     watermark: EventKey,
 ) -> Result<Vec<(Kind, u64)>, StoreError> {
     let sql = "SELECT sum(created), sum(updated), sum(deleted), sum(changed), sum(failing),
-            sum(recovered), sum(held), sum(disabled), sum(dead)
+            sum(recovered), sum(held), sum(disabled), sum(dead), sum(stale)
         FROM commits WHERE source = ?1 AND generation > ?2";
     let mut counts =
         connection

@@ -114,8 +114,9 @@ impl Seal {
         let by_kind = &tally.counts;
         let sql = "INSERT INTO commits(position, generation, source, salt, first_sequence, at,
                 cause, count, created, updated, deleted, changed, failing, recovered, held,
-                disabled, dead)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+                disabled, dead, stale)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+                ?18)";
         connection.prepare_cached(sql)?.execute(params![
             position,
             self.generation,
@@ -133,7 +134,8 @@ impl Seal {
             by_kind[5],
             by_kind[6],
             by_kind[7],
-            by_kind[8]
+            by_kind[8],
+            by_kind[9]
         ])?;
         let id = |ordinal| EventId::new(EventKey::new(self.generation, ordinal), salt);
         let ordinals = (0..=ORDINAL_MAX).zip(0..count);

@@ -1,11 +1,13 @@
 //! What is committed, remembered and announced, without a store or an upstream.
 
+mod deletes;
+mod stale;
+
 use std::collections::HashMap;
 
 use http::HeaderMap;
 
 use super::conclude::{Conclusion, Found, Learnt, Terms, Trouble, What};
-
 use super::plan::{Basis, Changes, Draw};
 use super::*;
 use crate::client::Validators;
@@ -62,6 +64,7 @@ pub(super) fn source() -> config::Source {
         items_max: 100,
         baseline: Baseline::Silent,
         deletes_max_ratio: 0.5,
+        stale_after: None,
         failing_after: 3,
         keep: Keep::Bodies,
         body_bytes_max: 1000,
@@ -75,6 +78,7 @@ fn walk() -> Walk {
             subject: subject.into(),
             digest: digest(n),
             range: start..start + text.len(),
+            is_gone: false,
         }
     };
     Walk {
@@ -154,6 +158,7 @@ fn events_are_deleted_then_updated_then_created() {
         created: vec![2],
         updated: vec![(2, 1)],
         missing: vec![0],
+        buried: Vec::new(),
     };
     assert!(plan::wanted(&source, &basis, &differences).is_empty());
     let changes = drawn(&source, &basis, &differences);
@@ -446,6 +451,7 @@ fn a_poll_that_rings_is_changed_and_a_silent_one_is_not() {
             }],
             counts: EventCounts::default(),
             items_after: 1,
+            is_baseline: false,
         };
         let what = What::Changes(changes, learnt());
         let conclusion = conclude::success(terms(&source, &memory), found(what));
