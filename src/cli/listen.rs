@@ -10,7 +10,7 @@ use super::ListenArguments;
 use super::paint::Paint;
 use super::receiver::{self, Arrival};
 use crate::secret::Secret;
-use crate::signature::SigningKey;
+use crate::signature::{VerifyingKey, symmetric_secret};
 
 /// Listens until `interrupted` resolves.
 ///
@@ -23,8 +23,8 @@ pub async fn listen(
     let paint = Paint::stdout();
     let given = arguments.secret.filter(|secret| !secret.is_empty());
     let made = given.is_none();
-    let secret = Secret::new(given.unwrap_or_else(crate::client::new_signing_secret));
-    let key = match SigningKey::parse(&secret) {
+    let secret = given.map_or_else(|| symmetric_secret(&crate::client::random()), Secret::new);
+    let key = match VerifyingKey::parse(&secret) {
         Ok(key) => key,
         Err(error) => {
             eprintln!("doorbell: --secret: {error}");

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::paint::Paint;
 use crate::clock::Clock;
-use crate::signature::{Signed, SigningKey, verify};
+use crate::signature::{Signed, VerifyingKey, verify};
 
 /// Largest webhook that is read: far above what any sender should post.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -41,7 +41,7 @@ pub(super) enum Arrival {
 /// Serves on `listener` in the background; what arrives comes out of the channel.
 pub(super) fn serve(
     listener: TcpListener,
-    key: SigningKey,
+    key: VerifyingKey,
 ) -> std::io::Result<(SocketAddr, mpsc::Receiver<Arrival>)> {
     let address = listener.local_addr()?;
     let (sender, arrivals) = mpsc::channel(WAITING_MAX);
@@ -62,7 +62,7 @@ pub(super) fn serve(
 }
 
 struct Door {
-    key: SigningKey,
+    key: VerifyingKey,
     sender: mpsc::Sender<Arrival>,
     clock: Clock,
 }

@@ -67,20 +67,16 @@ pub fn install_crypto_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// A new `whsec_` secret of 32 random bytes from the system.
+/// 32 random bytes from the system, for a new secret.
 ///
 /// # Panics
 /// When the system has no randomness, which leaves nothing to do.
 #[must_use]
-pub fn new_signing_secret() -> String {
-    use base64::Engine as _;
+pub fn random() -> [u8; 32] {
     use ring::rand::SecureRandom as _;
     let mut bytes = [0; 32];
     ring::rand::SystemRandom::new()
         .fill(&mut bytes)
         .expect("the system gives randomness");
-    format!(
-        "whsec_{}",
-        base64::engine::general_purpose::STANDARD.encode(bytes)
-    )
+    bytes
 }

@@ -40,6 +40,7 @@ pub(super) const ENDPOINT: Keys = Keys {
     now: &[
         "url",
         "secrets",
+        "signature",
         "events",
         "timeout",
         "retry",
@@ -56,7 +57,6 @@ pub(super) const ENDPOINT: Keys = Keys {
         "payload",
         "payload_bytes_max",
         "redact",
-        "signature",
         "rate",
         "disable_after",
     ],
@@ -73,6 +73,16 @@ pub(super) fn endpoint(
         check_url(url, allow_private, table);
     }
     let secrets = table.required("secrets", "[{ env = \"…\" }]", secrets);
+    let signs_for_github = table.or("signature", false, signs_for_github);
+    let github = secrets.as_ref().and_then(|secrets: &Vec<SigningKey>| {
+        let key = secrets.iter().find_map(SigningKey::github);
+        if signs_for_github && key.is_none() {
+            let message = "\"github\" is signed for with the first `whsec_` of `secrets`, and there is \
+                           none";
+            table.context.fault(table.place("signature"), message);
+        }
+        key.filter(|_| signs_for_github).cloned()
+    });
     let events = table.optional("events", |v| {
         let globs = v.each("a list of globs", GLOBS_MAX, |v| glob(v, declared))?;
         if globs.is_empty() {
@@ -102,6 +112,7 @@ pub(super) fn endpoint(
         }),
         url: url?,
         secrets: secrets?,
+        github,
     })
 }
 
@@ -131,6 +142,20 @@ fn secrets(value: Value<'_>) -> Option<Vec<SigningKey>> {
         value.absent("`secrets` is empty, every webhook is signed");
     }
     Some(keys)
+}
+
+/// Whether `signature` names GitHub's beside the standard one, which every webhook carries.
+fn signs_for_github(value: Value<'_>) -> Option<bool> {
+    let kinds = [("standard", false), ("github", true)];
+    let named = value.each("a list like [\"standard\", \"github\"]", kinds.len(), |v| {
+        v.one_of(&kinds, &[])
+    })?;
+    if !named.contains(&false) {
+        let message = "`signature` always has \"standard\", which \"github\" stands beside: it \
+                       covers neither id nor time";
+        value.absent(message);
+    }
+    Some(named.contains(&true))
 }
 
 fn glob(value: Value<'_>, declared: &Declared<'_>) -> Option<Glob> {

@@ -16,7 +16,7 @@ use crate::detect::Rules;
 use crate::event::Glob;
 use crate::name::Name;
 use crate::secret::Secret;
-use crate::signature::SigningKey;
+use crate::signature::{GithubKey, SigningKey};
 
 /// The generation in force. Readers take a snapshot per piece of work and keep it to its end; a
 /// reload swaps the whole.
@@ -249,6 +249,8 @@ pub struct Endpoint {
     pub url: Url,
     /// Keys that sign, newest first; never empty.
     pub secrets: Vec<SigningKey>,
+    /// What signs GitHub's way, too.
+    pub github: Option<GithubKey>,
     /// Event types it hears; an event is heard when any matches.
     pub events: Vec<Glob>,
     /// The longest attempt.

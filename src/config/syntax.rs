@@ -40,6 +40,7 @@ const PLAIN: &[&str] = &[
     "retain_dead",
     "retry",
     "shadow",
+    "signature",
     "strip_prefix",
     "timeout",
     "unordered",

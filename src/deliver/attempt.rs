@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::client::{self, PrivateAddress};
 use crate::config::Endpoint;
 use crate::event::Event;
-use crate::signature;
+use crate::signature::{self, GITHUB_HEADER};
 use crate::time::Timestamp;
 
 use super::verdict::{Answer, retry_after};
@@ -28,6 +28,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const X_HUB_SIGNATURE_256: HeaderName = HeaderName::from_static(GITHUB_HEADER);
 
 /// Posts `event` at `now`. Never fails: a failure is an answer too.
 pub(super) async fn post(
@@ -72,6 +73,10 @@ fn request(endpoint: &Endpoint, event: &Event, now: Timestamp) -> Option<reqwest
     headers.insert(WEBHOOK_ID, HeaderValue::try_from(id).ok()?);
     headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(signed_at));
     headers.insert(WEBHOOK_SIGNATURE, HeaderValue::try_from(signature).ok()?);
+    if let Some(github) = &endpoint.github {
+        let signature = HeaderValue::try_from(github.sign(body.as_bytes())).ok()?;
+        headers.insert(X_HUB_SIGNATURE_256, signature);
+    }
     *request.body_mut() = Some(body.into());
     Some(request)
 }

@@ -18,7 +18,7 @@ use crate::event::{Cause, Glob};
 use crate::metrics::{Metrics, StoreMetrics};
 use crate::secret::Secret;
 use crate::shutdown::{self, Trigger};
-use crate::signature::{Signed, SigningKey, verify};
+use crate::signature::{Signed, SigningKey, VerifyingKey, verify};
 use crate::store::{
     DeliveryQuery, DeliveryState, Draft, Form, ItemChange, Memory, PollCommit, SourceState,
 };
@@ -26,9 +26,8 @@ use crate::store::{
 /// Longer than anything here takes; only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn key() -> SigningKey {
-    let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".to_owned();
-    SigningKey::parse(&Secret::new(secret)).expect("a key")
+fn secret() -> Secret {
+    Secret::new("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".to_owned())
 }
 
 /// A webhook as it was received and believed.
@@ -105,7 +104,13 @@ async fn receive(
         signature: &text("webhook-signature"),
     };
     let now = Clock::system().now().as_seconds();
-    verify(&[key()], signed, body.as_bytes(), now).expect("a webhook to believe");
+    verify(
+        &[VerifyingKey::parse(&secret()).expect("a key")],
+        signed,
+        body.as_bytes(),
+        now,
+    )
+    .expect("a webhook to believe");
     let json: serde_json::Value = serde_json::from_str(&body).expect("JSON");
     let rung = Rung {
         id,
@@ -141,7 +146,8 @@ fn endpoint(text: &str, url: &Url) -> Endpoint {
     Endpoint {
         name: name(text),
         url: url.clone(),
-        secrets: vec![key()],
+        secrets: vec![SigningKey::parse(&secret()).expect("a key")],
+        github: None,
         events: vec![Glob::new("*")],
         timeout: Duration::from_secs(10),
         retry: vec![Duration::from_millis(20); 3],

@@ -19,7 +19,7 @@ use super::paint::Paint;
 use super::receiver::{self, Arrival};
 use crate::config::{self, Config};
 use crate::secret::Secret;
-use crate::signature::SigningKey;
+use crate::signature::{VerifyingKey, symmetric_secret};
 
 /// The ticket API and the receiver, at work.
 #[derive(Debug)]
@@ -38,9 +38,9 @@ impl Stage {
     /// # Errors
     /// No port, or no folder for temporary files.
     pub async fn open() -> anyhow::Result<Self> {
-        let secret = Secret::new(crate::client::new_signing_secret());
+        let secret = symmetric_secret(&crate::client::random());
         let listener = TcpListener::bind(LOOPBACK).await?;
-        let (receiver, arrivals) = receiver::serve(listener, SigningKey::parse(&secret)?)?;
+        let (receiver, arrivals) = receiver::serve(listener, VerifyingKey::parse(&secret)?)?;
         let (api, tickets) = tickets::serve(TcpListener::bind(LOOPBACK).await?)?;
         let folder = std::env::temp_dir().join(format!("doorbell-demo-{}", std::process::id()));
         std::fs::create_dir_all(&folder)
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn the_demo_configuration_is_right() {
         let address = "127.0.0.1:1".parse().expect("an address");
-        let secret = Secret::new(crate::client::new_signing_secret());
+        let secret = symmetric_secret(&crate::client::random());
         let text = config_text(address, address, &secret, Path::new("/tmp"));
         let parsed = config::parse(&text, Path::new("demo.toml"), &|_| None);
         assert!(

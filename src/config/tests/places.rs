@@ -51,7 +51,7 @@ per_source = \"on\"
             "10:9: `every` is a duration like \"30s\", not an integer",
             "11:11: extra `=`, expected nothing",
             "12:10: \"Bad\": a name is written with a-z, 0-9 and _, and begins with a letter",
-            "15:12: `secrets`: a webhook secret begins with `whsec_`",
+            "15:12: `secrets`: a webhook secret begins with `whsec_` or `whsk_`",
             "17:15: `concurrency` must be 1 to 10000",
             "18:1: `rate` is not supported yet",
             "19:2: `metrics` is not supported yet",

@@ -151,7 +151,14 @@ url = "http://[::]/" ;; allow_private = false => set `allow_private = true`
 url = "https://me:pw@e.example/" => no user or password
 url = "https://e.example/#x" => holds no `#`
 secrets = [] => `secrets` is empty
-secrets = ["x"] => begins with `whsec_`
+secrets = ["x"] => begins with `whsec_` or `whsk_`
+secrets = ["whsk_c2hvcnQ="] => holds 32 bytes, or 64
+secrets = ["whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="] => is public and only verifies
+signature = ["github"] => always has "standard"
+signature = [] => always has "standard"
+signature = ["standard", "gitlab"] => "standard" or "github", not "gitlab"
+signature = "github" => a list like
+secrets = ["whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="] ;; signature = ["standard", "github"] => there is none
 secrets = ["whsec_???"] => is base64 after
 secrets = ["whsec_c2hvcnQ="] => holds 24 to 64 bytes
 secrets = [{ env = "NOPE" }] => no variable `NOPE`

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use doorbell::clock::Clock;
 use doorbell::secret::Secret;
-use doorbell::signature::{self, Signed, SigningKey};
+use doorbell::signature::{self, Signed, VerifyingKey};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -81,7 +81,7 @@ impl Ring {
 }
 
 struct Shared {
-    keys: [SigningKey; 1],
+    keys: [VerifyingKey; 1],
     clock: Clock,
     behaviour: watch::Sender<Behaviour>,
     book: watch::Sender<Book>,
@@ -109,7 +109,7 @@ impl Receiver {
 
     /// Behaves so; what it draws comes from `seed`.
     pub(crate) async fn behaving(behaviour: Behaviour, seed: u64) -> Self {
-        let key = SigningKey::parse(&Secret::new(SECRET.to_owned()));
+        let key = VerifyingKey::parse(&Secret::new(SECRET.to_owned()));
         let state = Arc::new(Shared {
             keys: [key.expect("the secret is well-formed")],
             clock: Clock::system(),
