@@ -52,6 +52,8 @@ async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command.unwrap_or(Command::Run) {
         Command::Check { json } => Ok(cli::check(&arguments.config, json)),
         Command::Listen(listen) => cli::listen(listen, signals.into_next()).await,
+        Command::Verify(arguments) => cli::verify_body(&arguments),
+        Command::Secret { kind, json } => Ok(cli::secret(kind, json)?),
         Command::Poll { source, json } => match cli::read_config(&arguments.config) {
             Ok(config) => cli::look(&config, &source, json).await,
             Err(code) => Ok(code),

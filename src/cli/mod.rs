@@ -15,6 +15,8 @@ pub mod log;
 mod look;
 mod paint;
 mod receiver;
+mod secret;
+mod verify;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,6 +28,8 @@ use clap::{Parser, Subcommand};
 pub use check::check;
 pub use listen::listen;
 pub use look::look;
+pub use secret::secret;
+pub use verify::verify_body;
 
 use crate::config::{self, Config};
 
@@ -77,6 +81,17 @@ pub enum Command {
     },
     /// Receive webhooks, verify them, and print type, subject and patch
     Listen(ListenArguments),
+    /// Verify a webhook that somebody received, and say exactly why if it is not to be believed
+    Verify(VerifyArguments),
+    /// Make a new secret for an endpoint
+    Secret {
+        /// Shared with the receiver, or an ed25519 key of which the receiver needs the public half
+        #[arg(long, value_enum, default_value = "symmetric")]
+        kind: SecretKind,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Poll a source once and show what would ring, without ringing anybody
     Poll {
         /// The source's name
@@ -104,6 +119,41 @@ pub struct ListenArguments {
     /// One JSON object a webhook
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `verify` is told.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArguments {
+    /// The body as it came: a file, or `-` for standard input
+    #[arg(default_value = "-")]
+    pub body: PathBuf,
+    /// A header as it came, `NAME: VALUE`, or `@FILE` with such lines; give all that begin with
+    /// `webhook-`, or `x-hub-signature-256`
+    #[arg(long = "header", short = 'H', value_name = "HEADER")]
+    pub headers: Vec<String>,
+    /// The endpoint's secret (`whsec_…`), or the public key (`whpk_…`); of several one must match
+    #[arg(
+        long = "secret",
+        env = "DOORBELL_SECRET",
+        hide_env_values = true,
+        value_name = "SECRET"
+    )]
+    pub secrets: Vec<String>,
+    /// However long ago it was sent
+    #[arg(long)]
+    pub any_time: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Kinds of secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SecretKind {
+    /// `whsec_…`: HMAC-SHA256, shared with the receiver
+    Symmetric,
+    /// `whsk_…` and its `whpk_…`: ed25519, which not all receivers' libraries know
+    Asymmetric,
 }
 
 fn say_line(line: std::fmt::Arguments<'_>) {

@@ -18,5 +18,6 @@ mod metrics;
 mod proxy_limits;
 mod real_input;
 mod semantics;
+mod signing;
 mod spine;
 mod tidy;

@@ -1,5 +1,6 @@
 //! doorbell as a process: the real binary, its folder, its log.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
@@ -208,9 +209,13 @@ pub(crate) async fn poll(client: &reqwest::Client, admin: &str, source: &str) ->
 
 /// Runs `doorbell VERB --config FILE` to its end.
 pub(crate) fn run_to_end(verb: &str, config: &Path) -> Output {
+    run([verb.as_ref(), "--config".as_ref(), config.as_os_str()])
+}
+
+/// Runs `doorbell ARGUMENTS` to its end.
+pub(crate) fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
     Command::new(env!("CARGO_BIN_EXE_doorbell"))
-        .args([verb, "--config"])
-        .arg(config)
+        .args(arguments)
         .stdin(Stdio::null())
         .output()
         .expect("doorbell starts")

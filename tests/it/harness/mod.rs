@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::task::JoinHandle;
 
-pub(crate) use doorbell::{Corpse, Doorbell, Process, poll, run_to_end};
+pub(crate) use doorbell::{Corpse, Doorbell, Process, poll, run, run_to_end};
 pub(crate) use receiver::{Behaviour, Receiver, Ring};
 pub(crate) use scrape::Scrape;
 pub(crate) use story::{Story, by_id};

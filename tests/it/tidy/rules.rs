@@ -38,7 +38,7 @@ const OUTSIDE: [&[&str]; 9] = [
 /// Rooms beside `config` that may touch files, and what for.
 const TOUCHES_FILES: [(&str, &str); 2] = [
     ("store", "the lock beside the database, and its size"),
-    ("cli", "the demo's own folder"),
+    ("cli", "the demo's own folder, and what `verify` is given"),
 ];
 
 /// Words that floors 0 and 1 do without: I/O, clocks, randomness and waiting.
