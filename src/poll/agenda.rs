@@ -24,11 +24,15 @@ pub(super) const PAUSE: Duration = Duration::from_secs(10);
 /// Where those who asked for a poll hear of it.
 pub(super) type Bell = watch::Sender<Option<Polled>>;
 
-/// All sources, by index, and when each is due.
+/// All seats, by index, and when each is due.
 #[derive(Debug)]
 pub(super) struct Agenda {
     heap: BinaryHeap<Reverse<(Timestamp, u32, u32)>>,
     places: Vec<Place>,
+    /// Places that somebody left, to be taken again.
+    vacant: Vec<u32>,
+    /// Those of them that nobody was told of yet.
+    vacated: Vec<u32>,
     lines: Vec<Line>,
     /// Lines where somebody is ready, in the order of their turns.
     turns: VecDeque<u32>,
@@ -42,13 +46,15 @@ pub(super) struct Agenda {
     now: Timestamp,
 }
 
-/// One source's place.
+/// One seat's place.
 #[derive(Debug)]
 struct Place {
     line: u32,
     /// Entries of the heap with another number are void.
     generation: u32,
     state: State,
+    /// Whether it becomes vacant as soon as it is idle.
+    leaves: bool,
     due: Option<Timestamp>,
     bell: Option<Bell>,
 }
@@ -60,7 +66,7 @@ enum State {
     Running,
 }
 
-/// The sources of one upstream that are ready.
+/// The seats of one upstream that are ready.
 #[derive(Debug, Default)]
 struct Line {
     ready: VecDeque<u32>,
@@ -69,10 +75,10 @@ struct Line {
     has_turn: bool,
 }
 
-/// Leave to poll a source now.
+/// Leave to poll now.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    /// The source.
+    /// The seat.
     pub(super) index: usize,
     /// When it was due, for a scheduled poll.
     pub(super) due: Option<Timestamp>,
@@ -83,7 +89,7 @@ pub(super) struct Ticket {
 }
 
 impl Agenda {
-    /// An agenda for lines of so many polls at once, without sources.
+    /// An agenda for lines of so many polls at once, without seats.
     pub(super) fn new(lines: impl IntoIterator<Item = usize>) -> Self {
         let line = |running_max| Line {
             running_max,
@@ -92,6 +98,8 @@ impl Agenda {
         Self {
             heap: BinaryHeap::new(),
             places: Vec::new(),
+            vacant: Vec::new(),
+            vacated: Vec::new(),
             lines: lines.into_iter().map(line).collect(),
             turns: VecDeque::new(),
             running: 0,
@@ -102,17 +110,45 @@ impl Agenda {
         }
     }
 
-    /// Adds the next source, on this line.
-    pub(super) fn add(&mut self, line: usize, due: Option<Timestamp>) {
-        let index = self.places.len();
-        self.places.push(Place {
+    /// Gives somebody a place on this line; its index.
+    pub(super) fn add(&mut self, line: usize, due: Option<Timestamp>) -> usize {
+        let index = match self.vacant.pop() {
+            Some(index) => index as usize,
+            None => self.places.len(),
+        };
+        let place = Place {
             line: number(line),
-            generation: 0,
+            // Entries of who had the place before are void.
+            generation: self.places.get(index).map_or(0, |old| old.generation),
             state: State::Idle,
+            leaves: false,
             due: None,
             bell: None,
-        });
+        };
+        if index == self.places.len() {
+            self.places.push(place);
+        } else {
+            self.places[index] = place;
+        }
         self.plan(index, due);
+        index
+    }
+
+    #[cfg_attr(not(test), expect(dead_code, reason = "sources that change come next"))]
+    /// Takes a place away, at the latest when the poll at work there ends.
+    pub(super) fn remove(&mut self, index: usize) {
+        self.plan(index, None);
+        let place = &mut self.places[index];
+        place.bell = None;
+        place.leaves = true;
+        if place.state == State::Idle {
+            self.vacate(number(index));
+        }
+    }
+
+    /// Places that became vacant since the last call.
+    pub(super) fn vacated(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.vacated)
     }
 
     /// Makes ready whoever is due at `now`.
@@ -144,12 +180,21 @@ impl Agenda {
                 self.turns.push_back(number);
                 continue;
             }
+            let places = &self.places;
+            let leaving = |index: &u32| places[*index as usize].leaves;
+            let ready = line.ready.iter();
+            let left: Vec<u32> = ready.copied().take_while(leaving).collect();
+            line.ready.drain(..left.len());
             let index = line.ready.pop_front();
             line.has_turn = !line.ready.is_empty();
             if line.has_turn {
                 self.turns.push_back(number);
             }
+            for index in left {
+                self.vacate(index);
+            }
             let Some(index) = index else { continue };
+            let line = &mut self.lines[number as usize];
             line.running += 1;
             self.running += 1;
             return Some(self.ticket(index));
@@ -165,6 +210,10 @@ impl Agenda {
         let line = &mut self.lines[place.line as usize];
         line.running -= 1;
         self.running -= 1;
+        if place.leaves {
+            self.vacate(number(index));
+            return;
+        }
         self.plan(index, next);
         if asked {
             self.enqueue(number(index));
@@ -173,10 +222,10 @@ impl Agenda {
 
     /// Somebody wants a poll that begins after now; `None` when no poll begins any more.
     pub(super) fn ask(&mut self, index: usize) -> Option<watch::Receiver<Option<Polled>>> {
-        if self.closed {
+        let place = &mut self.places[index];
+        if self.closed || place.leaves {
             return None;
         }
-        let place = &mut self.places[index];
         let bell = place.bell.get_or_insert_with(|| watch::channel(None).0);
         let heard = bell.subscribe();
         if place.state == State::Idle {
@@ -191,10 +240,10 @@ impl Agenda {
         self.doubtful = true;
     }
 
-    /// Something was committed.
-    pub(super) fn trust(&mut self) {
+    /// Something was committed; whether others may begin because of that.
+    pub(super) fn trust(&mut self) -> bool {
         self.paused_until = None;
-        self.doubtful = false;
+        std::mem::replace(&mut self.doubtful, false)
     }
 
     /// Begins nothing any more; who asked is not answered.
@@ -212,10 +261,17 @@ impl Agenda {
         due.into_iter().chain(resumes).min()
     }
 
-    /// When a source is due, and whether its poll is at work.
+    /// When a seat is due, and whether its poll is at work.
     pub(super) fn stands(&self, index: usize) -> (Option<Timestamp>, bool) {
         let place = &self.places[index];
         (place.due, place.state == State::Running)
+    }
+
+    fn vacate(&mut self, index: u32) {
+        let place = &mut self.places[index as usize];
+        place.state = State::Idle;
+        self.vacant.push(index);
+        self.vacated.push(index);
     }
 
     fn ticket(&mut self, index: u32) -> Ticket {
@@ -287,7 +343,7 @@ impl Agenda {
     }
 }
 
-/// Indices fit 32 bits: a configuration of 2^32 sources fits no memory.
+/// Indices fit 32 bits: so many seats fit no memory.
 fn number(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
@@ -305,6 +361,13 @@ mod tests {
         std::iter::from_fn(|| agenda.start(at(now)))
             .map(|ticket| ticket.index)
             .collect()
+    }
+
+    /// Adds so many to a line, all due at 1.
+    fn add(agenda: &mut Agenda, count: usize, line: usize) {
+        for _ in 0..count {
+            agenda.add(line, Some(at(1)));
+        }
     }
 
     #[test]
@@ -353,7 +416,7 @@ mod tests {
         const DEAD: usize = 5;
         let mut agenda = Agenda::new([1000; DEAD + 1]);
         for line in 0..DEAD {
-            (0..500).for_each(|_| agenda.add(line, Some(at(1))));
+            add(&mut agenda, 500, line);
         }
         assert!(started(&mut agenda, 1).len() < POLLS_MAX);
         agenda.add(DEAD, Some(at(2)));
@@ -363,7 +426,7 @@ mod tests {
     #[test]
     fn an_upstream_has_at_most_its_connections_at_work() {
         let mut agenda = Agenda::new([3]);
-        (0..10).for_each(|_| agenda.add(0, Some(at(1))));
+        add(&mut agenda, 10, 0);
         assert_eq!(started(&mut agenda, 1), [0, 1, 2]);
         agenda.finish(1, None);
         assert_eq!(started(&mut agenda, 1), [3]);
@@ -372,15 +435,38 @@ mod tests {
     #[test]
     fn a_full_disk_pauses_all_then_one_finds_out() {
         let mut agenda = Agenda::new([8, 8]);
-        (0..4).for_each(|n| agenda.add(n % 2, Some(at(1))));
+        add(&mut agenda, 2, 0);
+        add(&mut agenda, 2, 1);
         agenda.pause(at(1));
         assert_eq!(started(&mut agenda, 1), [0; 0]);
         assert_eq!(agenda.next_look(), Some(at(11)));
         agenda.advance(at(11));
         let probe = agenda.start(at(11)).expect("a probe");
         assert!(probe.doubtful && agenda.start(at(11)).is_none());
-        agenda.trust();
+        assert!(agenda.trust());
         assert_eq!(started(&mut agenda, 11).len(), 3);
+    }
+
+    #[test]
+    fn who_left_is_not_polled_and_its_place_is_taken_again() {
+        let mut agenda = Agenda::new([1]);
+        add(&mut agenda, 4, 0);
+        assert_eq!(started(&mut agenda, 1), [0]);
+        // One is at work, two are ready; the fourth goes on.
+        (0..3).for_each(|index| agenda.remove(index));
+        assert_eq!(agenda.vacated(), [0; 0]);
+        assert!(agenda.ask(1).is_none());
+        agenda.finish(0, Some(at(2)));
+        assert_eq!(started(&mut agenda, 1), [3]);
+        assert_eq!(agenda.vacated(), [0, 1, 2]);
+        agenda.finish(3, Some(at(9)));
+        assert_eq!(agenda.add(0, Some(at(7))), 2);
+        assert_eq!(started(&mut agenda, 6), [0; 0]);
+        assert_eq!(started(&mut agenda, 7), [2]);
+        agenda.remove(3);
+        assert_eq!(agenda.vacated(), [3]);
+        agenda.finish(2, None);
+        assert_eq!(started(&mut agenda, 9), [0; 0]);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 use super::conclude::{Found, Learnt, Trouble, What};
 use super::identity::{identity, same_request};
 use super::plan::{self, Basis, Draw, Judgement};
-use super::{Outcome, Room, Seat, redigest};
+use super::seat::Seat;
+use super::{Outcome, Room, redigest};
 use crate::client::Validators;
 use crate::config::{self, Format, Keep};
 use crate::detect::{self, Walk};
@@ -88,7 +89,7 @@ impl Attempt<'_> {
                 validators,
                 pacing,
             } => {
-                self.seat.series.received(bytes.len());
+                self.seat.source.series.received(bytes.len());
                 if !is_readable(self.source.format, content_type.as_deref()) {
                     let shown = content_type.unwrap_or_default();
                     return Err(Trouble::content_type(&shown).paced(pacing));
@@ -184,7 +185,7 @@ impl Attempt<'_> {
         if rules == Some(identity) {
             return Ok(Basis::Snapshot(known));
         }
-        let source = self.seat.name.as_str();
+        let source = self.seat.source.name.as_str();
         let rules_alone = rules.is_some_and(|rules| same_request(rules, identity));
         if rules_alone
             && self.source.keep == Keep::Bodies

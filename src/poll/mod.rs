@@ -4,14 +4,27 @@
 //! and they are bounded. An idle source costs some hundred bytes and no task. Leaves what differs
 //! to [`crate::detect`], when to poll to [`crate::schedule`], and what is durable to
 //! [`crate::store`]; the pure parts of what is left stand in `plan` and `conclude`.
+//!
+//! | module | what it decides |
+//! | --- | --- |
+//! | `seat` | what a source and each of its partitions know |
+//! | `agenda` `hall` | who is polled next |
+//! | `turn` | a poll from its begin to its commit and what everyone hears of it |
+//! | `attempt` `plan` `identity` `redigest` | what was asked, what came, what differs |
+//! | `conclude` | what follows from how it went |
+//! | `notes` | what reaches the disk a little later |
+//! | `look` | a poll that leaves nothing behind |
 
 mod agenda;
 mod attempt;
 mod conclude;
+mod hall;
 mod identity;
 mod look;
+mod notes;
 mod plan;
 mod redigest;
+mod seat;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -29,15 +42,17 @@ pub use look::{Look, LookError, look};
 use crate::clock::Clock;
 use crate::config;
 use crate::event::EventId;
-use crate::metrics::{PollMetrics, SourceSeries};
+use crate::metrics::PollMetrics;
 use crate::name::Name;
 use crate::shutdown::{Phase, Shutdown};
-use crate::store::{Memory, SnapshotId, SourceId, SourceState, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 use crate::upstream::{Reason, Upstream, Upstreams};
 
-use agenda::Agenda;
 use conclude::first_poll;
+use hall::{Begun, Hall};
+use notes::Notes;
+use seat::{Seat, Watched};
 
 /// Longest sleep of the scheduler, so that a step of the machine's clock is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -146,18 +161,18 @@ pub struct SourceStatus {
     pub last_error: Option<LastError>,
 }
 
-/// How a source stands, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+/// How a source stands, in one word; of its partitions the last of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceCondition {
-    /// Its last poll was believed.
-    Ok,
-    /// Its last poll failed.
-    Failing,
-    /// Its last believable answer waits for confirmation.
-    Held,
     /// It was not polled yet.
     Waiting,
+    /// Its last poll was believed.
+    Ok,
+    /// Its last believable answer waits for confirmation.
+    Held,
+    /// Its last poll failed.
+    Failing,
 }
 
 /// Why a poll failed.
@@ -177,36 +192,14 @@ struct Room {
     upstreams: Upstreams,
     clock: Clock,
     shutdown: Shutdown,
-    seats: Vec<Seat>,
+    /// In the order of their names.
+    sources: Vec<Arc<Watched>>,
     by_name: HashMap<Name, usize>,
-    agenda: Mutex<Agenda>,
-    /// Rung when the agenda has news for the scheduler.
+    hall: Mutex<Hall>,
+    notes: Notes,
+    /// Rung when the hall has news for the scheduler.
     wake: Notify,
     detections: Arc<Semaphore>,
-}
-
-/// A source at the poller.
-#[derive(Debug)]
-struct Seat {
-    name: Name,
-    upstream: Name,
-    id: SourceId,
-    snapshot: SnapshotId,
-    series: SourceSeries,
-    /// Changed by the source's one poll in flight; read by everyone.
-    mind: Mutex<Mind>,
-}
-
-/// What a source has in mind.
-#[derive(Debug)]
-struct Mind {
-    memory: Memory,
-    items: Option<u64>,
-    /// When `memory` was last on disk.
-    written_at: Option<Timestamp>,
-    /// Failures in a row of the store, which say nothing of the source.
-    store_failures: u32,
-    last_error: Option<LastError>,
 }
 
 impl Poller {
@@ -223,16 +216,18 @@ impl Poller {
         let states = parts.store.sources(&names).await?;
         let lines: HashMap<&Name, usize> = parts.upstreams.keys().zip(0..).collect();
         let width = |upstream: &Arc<Upstream>| upstream.config().connections_max;
-        let mut agenda = Agenda::new(parts.upstreams.values().map(width));
+        let mut hall = Hall::new(parts.upstreams.values().map(width), names.len());
         let now = parts.clock.now();
-        agenda.advance(now);
-        let mut seats = Vec::with_capacity(names.len());
+        hall.agenda().advance(now);
+        let mut sources = Vec::with_capacity(names.len());
         for (source, state) in config.sources.values().zip(states) {
             let line = lines.get(&source.upstream).copied();
             let line = line.expect("a checked configuration names upstreams that exist");
-            let has_snapshot = state.items.is_some();
-            agenda.add(line, first_poll(source, &state.memory, has_snapshot, now));
-            seats.push(Seat::new(source, state, &parts.metrics));
+            let place = (sources.len(), line);
+            let watched = Arc::new(Watched::new(source, state.id, place, &parts.metrics));
+            let due = first_poll(source, &state.memory, state.items.is_some(), now);
+            hall.seat(Arc::new(Seat::new(&watched, state)), due);
+            sources.push(watched);
         }
         let room = Arc::new(Room {
             live: parts.live,
@@ -240,13 +235,15 @@ impl Poller {
             upstreams: parts.upstreams,
             clock: parts.clock,
             shutdown: parts.shutdown,
-            seats,
+            sources,
             by_name: names.into_iter().zip(0..).collect(),
-            agenda: Mutex::new(agenda),
+            hall: Mutex::new(hall),
+            notes: Notes::default(),
             wake: Notify::new(),
             detections: Arc::new(Semaphore::new(detections_max())),
         });
         let (end, ended) = watch::channel(());
+        tokio::spawn(notes::keep(Arc::clone(&room)));
         tokio::spawn(schedule(Arc::clone(&room), end));
         Ok(Self { room, ended })
     }
@@ -259,8 +256,8 @@ impl Poller {
     /// [`PollRefused`].
     pub async fn poll_now(&self, source: &str) -> Result<Polled, PollRefused> {
         let index = self.room.by_name.get(source).copied();
-        let index = index.ok_or(PollRefused::Unknown)?;
-        let heard = self.room.agenda.lock().ask(index);
+        let source = &self.room.sources[index.ok_or(PollRefused::Unknown)?];
+        let heard = self.room.hall.lock().ask(source).pop().flatten();
         let mut heard = heard.ok_or(PollRefused::Draining)?;
         self.room.wake.notify_one();
         let polled = heard.wait_for(Option::is_some).await.ok();
@@ -271,11 +268,11 @@ impl Poller {
     /// How every source stands, by name.
     #[must_use]
     pub fn sources(&self) -> Vec<SourceStatus> {
-        let seats = self.room.seats.iter().enumerate();
-        seats
-            .map(|(index, seat)| {
-                let (next_due, polling) = self.room.agenda.lock().stands(index);
-                seat.status(next_due, polling)
+        let sources = self.room.sources.iter();
+        sources
+            .map(|source| {
+                let standing = self.room.hall.lock().standing(source);
+                source.status(&standing)
             })
             .collect()
     }
@@ -296,71 +293,37 @@ async fn schedule(room: Arc<Room>, end: watch::Sender<()>) {
     tokio::pin!(draining);
     loop {
         let now = room.clock.now();
-        let next_look = {
-            let mut agenda = room.agenda.lock();
-            agenda.advance(now);
-            while let Some(ticket) = agenda.start(now) {
-                polls.spawn(turn::take(Arc::clone(&room), ticket));
+        let sleep = {
+            let mut hall = room.hall.lock();
+            while let Some(begun) = hall.next(now) {
+                polls.spawn(attend(Arc::clone(&room), begun));
             }
-            agenda.next_look()
+            let next_look = hall.agenda().next_look();
+            let sleep = next_look.map_or(SLEEP_MAX, |look| look.since(now).min(SLEEP_MAX));
+            hall.looks_at(now.plus(sleep));
+            sleep
         };
-        let sleep = next_look.map_or(SLEEP_MAX, |look| look.since(now).min(SLEEP_MAX));
         tokio::select! {
             () = &mut draining => break,
             () = room.wake.notified() => {}
             () = tokio::time::sleep(sleep) => {}
         }
     }
-    room.agenda.lock().close();
+    room.hall.lock().agenda().close();
     polls.close();
     polls.wait().await;
+    if let Err(error) = notes::write(&room).await {
+        tracing::error!("what polls learnt could not be written: {error}");
+    }
     drop(end);
 }
 
-impl Seat {
-    fn new(source: &config::Source, state: SourceState, metrics: &PollMetrics) -> Self {
-        let series = metrics.source(&source.name, &source.upstream, &reasons());
-        series.stands(state.items, state.memory.succeeded_at);
-        Self {
-            name: source.name.clone(),
-            upstream: source.upstream.clone(),
-            id: state.id,
-            snapshot: state.snapshot,
-            series,
-            mind: Mutex::new(Mind {
-                memory: state.memory,
-                items: state.items,
-                written_at: None,
-                store_failures: 0,
-                last_error: None,
-            }),
-        }
-    }
-
-    fn status(&self, next_due: Option<Timestamp>, polling: bool) -> SourceStatus {
-        let mind = self.mind.lock();
-        let memory = &mind.memory;
-        let state = if memory.failures > 0 || mind.store_failures > 0 {
-            SourceCondition::Failing
-        } else if memory.held.is_some() {
-            SourceCondition::Held
-        } else if memory.polled_at.is_none() {
-            SourceCondition::Waiting
-        } else {
-            SourceCondition::Ok
-        };
-        SourceStatus {
-            name: self.name.to_string(),
-            upstream: self.upstream.to_string(),
-            state,
-            polling,
-            items: mind.items,
-            last_poll: memory.polled_at,
-            last_success: memory.succeeded_at,
-            next_due,
-            consecutive_failures: memory.failures,
-            last_error: mind.last_error.clone(),
-        }
+/// Makes a poll, and as long as others wait for their turn, the next one: where there are many,
+/// none of them costs the scheduler a look.
+async fn attend(room: Arc<Room>, begun: Begun) {
+    let mut begun = Some(begun);
+    while let Some(Begun { ticket, seat }) = begun {
+        begun = turn::take(&room, ticket, &seat).await;
     }
 }
 

@@ -8,7 +8,9 @@ use futures_util::FutureExt as _;
 use super::agenda::Ticket;
 use super::attempt::Attempt;
 use super::conclude::{self, Conclusion, Terms, Trouble, WRITE_EVERY, plan_of};
-use super::{LastError, Outcome, Polled, REASON_INTERNAL, REASON_STORE, Room, Seat};
+use super::hall::Begun;
+use super::seat::Seat;
+use super::{LastError, Outcome, Polled, REASON_INTERNAL, REASON_STORE, Room};
 use crate::config;
 use crate::event::Cause;
 use crate::metrics::EventCounts;
@@ -19,41 +21,53 @@ use crate::time::Timestamp;
 /// One poll at work.
 struct Turn<'a> {
     room: &'a Room,
-    seat: &'a Seat,
+    seat: &'a Arc<Seat>,
     source: Arc<config::Source>,
     began: Timestamp,
     /// Whether the memory goes to disk in any case.
     writes: bool,
 }
 
-/// Polls the source of `ticket` and gives its place back, whatever happens.
-pub(super) async fn take(room: Arc<Room>, ticket: Ticket) {
-    let seat = &room.seats[ticket.index];
+/// Polls for `ticket` and gives its place back, whatever happens. Who is next, if somebody waits.
+pub(super) async fn take(room: &Room, ticket: Ticket, seat: &Arc<Seat>) -> Option<Begun> {
+    let series = &seat.source.series;
     let began = room.clock.now();
     if let Some(due) = ticket.due {
-        seat.series.began(began.since(due));
+        series.began(began.since(due));
     }
-    let poll = AssertUnwindSafe(poll(&room, &ticket, began));
+    let poll = AssertUnwindSafe(poll(room, &ticket, seat, began));
     let (polled, next) = poll.catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!(source = seat.name.as_str(), "a poll panicked");
-        seat.series.failed(REASON_INTERNAL);
+        tracing::error!(source = seat.source.name.as_str(), "a poll panicked");
+        series.failed(REASON_INTERNAL);
         let next = room.clock.now().plus(FAILURES.ceiling);
         (Polled::error(REASON_INTERNAL), Some(next))
     });
+    seat.mind.lock().desk.release();
     let ended = room.clock.now();
-    seat.series.took(ended.since(began));
-    room.agenda.lock().finish(ticket.index, next);
-    room.wake.notify_one();
+    series.took(ended.since(began));
+    let (following, is_late) = {
+        let mut hall = room.hall.lock();
+        let is_late = hall.finish(ticket.index, next);
+        (hall.next(ended), is_late)
+    };
+    if is_late {
+        room.wake.notify_one();
+    }
     if let Some(bell) = ticket.bell {
         bell.send_replace(Some(polled));
     }
+    following
 }
 
-async fn poll(room: &Room, ticket: &Ticket, began: Timestamp) -> (Polled, Option<Timestamp>) {
-    let seat = &room.seats[ticket.index];
+async fn poll(
+    room: &Room,
+    ticket: &Ticket,
+    seat: &Arc<Seat>,
+    began: Timestamp,
+) -> (Polled, Option<Timestamp>) {
     let config = room.live.load_full();
-    let upstream = room.upstreams.get(&seat.upstream);
-    let (Some(source), Some(upstream)) = (config.sources.get(&seat.name), upstream) else {
+    let upstream = room.upstreams.get(&seat.source.upstream);
+    let (Some(source), Some(upstream)) = (config.sources.get(&seat.source.name), upstream) else {
         // It has left the configuration, and is not polled again.
         return (Polled::error(REASON_INTERNAL), None);
     };
@@ -114,9 +128,10 @@ impl Turn<'_> {
         let items = changes.as_ref().map(|changes| changes.items_after);
         let news = changes.is_some() || !announcements.is_empty();
         let mut committed = Committed::default();
-        if news || self.is_worth_a_write(&memory) {
+        if news || self.must_write(&memory) {
+            self.room.notes.claim(self.seat).await;
             let commit = PollCommit {
-                source: self.seat.id,
+                source: self.seat.source.id,
                 snapshot: self.seat.snapshot,
                 at: self.room.clock.now(),
                 cause: Cause::Poll,
@@ -130,7 +145,9 @@ impl Turn<'_> {
                 Err(error) => return self.store_failed(&error.clone().into(), Some(&error)),
             };
             self.seat.mind.lock().written_at = Some(self.began);
-            self.room.agenda.lock().trust();
+            if self.room.hall.lock().agenda().trust() {
+                self.room.wake.notify_one();
+            }
         }
         self.remember(memory, items, trouble);
         self.count(outcome, reason, counts.unwrap_or_default());
@@ -143,17 +160,13 @@ impl Turn<'_> {
         (polled, next)
     }
 
-    fn is_worth_a_write(&self, memory: &Memory) -> bool {
-        let mind = self.seat.mind.lock();
-        let fresh = mind.written_at.map(|written| self.began.since(written));
-        self.writes
-            || fresh.is_none_or(|age| age >= WRITE_EVERY)
-            || conclude::must_write(&mind.memory, memory)
+    fn must_write(&self, memory: &Memory) -> bool {
+        self.writes || conclude::must_write(&self.seat.mind.lock().memory, memory)
     }
 
     fn remember(&self, memory: Memory, items: Option<u64>, trouble: Option<Trouble>) {
         let mut mind = self.seat.mind.lock();
-        let name = self.seat.name.as_str();
+        let name = self.seat.source.name.as_str();
         match &trouble {
             Some(trouble) if mind.memory.failures == 0 => {
                 let Trouble {
@@ -175,17 +188,22 @@ impl Turn<'_> {
         mind.items = items.or(mind.items);
         mind.memory = memory;
         mind.store_failures = 0;
-        mind.last_error = trouble.map(|trouble| LastError {
-            reason: trouble.reason,
-            message: trouble.message,
+        mind.last_error = trouble.map(|trouble| {
+            Box::new(LastError {
+                reason: trouble.reason,
+                message: trouble.message,
+            })
         });
-        self.seat
-            .series
-            .stands(mind.items, mind.memory.succeeded_at);
+        let fresh = mind.written_at.map(|written| self.began.since(written));
+        if fresh.is_none_or(|age| age >= WRITE_EVERY) {
+            self.room.notes.take(self.seat, &mut mind);
+        }
+        let series = &self.seat.source.series;
+        series.stands(mind.items, mind.memory.succeeded_at);
     }
 
     fn count(&self, outcome: Outcome, reason: Option<&'static str>, counts: EventCounts) {
-        let series = &self.seat.series;
+        let series = &self.seat.source.series;
         match outcome {
             Outcome::Changed => series.changed(counts),
             Outcome::Unchanged => series.unchanged(),
@@ -204,20 +222,20 @@ impl Turn<'_> {
     ) -> (Polled, Option<Timestamp>) {
         let now = self.room.clock.now();
         if matches!(error, Some(StoreError::Full)) {
-            self.room.agenda.lock().pause(now);
+            self.room.hall.lock().agenda().pause(now);
         }
         let mut mind = self.seat.mind.lock();
         mind.store_failures = mind.store_failures.saturating_add(1);
         let failures = mind.store_failures;
         if failures == 1 {
-            let source = self.seat.name.as_str();
+            let source = self.seat.source.name.as_str();
             tracing::error!(source, "a poll could not be committed: {}", trouble.message);
         }
-        mind.last_error = Some(LastError {
+        mind.last_error = Some(Box::new(LastError {
             reason: REASON_STORE,
             message: trouble.message.clone(),
-        });
-        self.seat.series.failed(REASON_STORE);
+        }));
+        self.seat.source.series.failed(REASON_STORE);
         let random = fastrand::f64();
         let next = plan_of(&self.source).retry(failures, Severity::Passing, now, random);
         (Polled::error(REASON_STORE), next)

@@ -115,6 +115,16 @@ impl Store {
         store.commit(poll).await
     }
 
+    /// Writes what these snapshots remember, all or nothing, and changes nothing else of them. Only
+    /// for what was learnt after the last commit of each: it must not run beside one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn note(&self, notes: Vec<Note>) -> Result<(), StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.note(notes).await
+    }
+
     /// The newest visible commit, as a number that grows: changes when there is something to ring.
     #[must_use]
     pub fn position(&self) -> tokio::sync::watch::Receiver<Position> {

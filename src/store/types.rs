@@ -130,6 +130,15 @@ pub struct Memory {
     pub stale_rung: bool,
 }
 
+/// What a snapshot remembers of a poll that changed nothing.
+#[derive(Debug, Clone)]
+pub struct Note {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// What to remember.
+    pub memory: Memory,
+}
+
 /// Everything one poll leaves behind.
 #[derive(Debug, Clone)]
 pub struct PollCommit {

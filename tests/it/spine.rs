@@ -211,6 +211,28 @@ async fn an_upstream_with_validators_is_asked_conditionally() {
     receiver.until_accepted(1).await;
 }
 
+/// Method: the same list under another validator changes nothing, so nothing is committed; and the
+/// process ends before what it learnt would have been noted anyway.
+#[tokio::test]
+async fn what_a_poll_without_a_change_learnt_is_kept_by_an_orderly_end() {
+    let upstream = Upstream::serving("/tickets", vec![ticket(1, "old")]).await;
+    upstream.answer("/tickets", Answering::WithEtag);
+    let receiver = Receiver::accepting().await;
+    let doorbell = Doorbell::start(&tickets(&upstream, &receiver, "")).await;
+    doorbell.poll("tickets").await;
+
+    let doorbell = doorbell.kill().await.restart().await;
+    upstream.change("/tickets", |_| ());
+    let same = doorbell.poll("tickets").await;
+    assert_eq!(same["outcome"], "unchanged", "{same}");
+    doorbell.ask_to_end();
+    let (corpse, _) = doorbell.exited().await;
+
+    let doorbell = corpse.restart().await;
+    let known = doorbell.poll("tickets").await;
+    assert_eq!(known["outcome"], "not_modified", "{known}");
+}
+
 /// Method: the receiver refuses the first attempts, so the delivery is still pending when the
 /// process gets SIGKILL.
 #[tokio::test]

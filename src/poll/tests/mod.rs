@@ -17,7 +17,7 @@ use crate::digest::{Digest, RawDigest};
 use crate::event::Kind;
 use crate::metrics::EventCounts;
 use crate::schedule::Severity;
-use crate::store::{Draft, ItemChange};
+use crate::store::{Draft, ItemChange, Memory};
 use crate::upstream::Pacing;
 
 /// Three items as a response holds them.

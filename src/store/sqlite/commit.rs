@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 
 use super::numbering::{self, Rung, Seal, Tally};
 use super::packed::{Packed, Packer};
-use super::{Sqlite, items, unknown};
+use super::{Sqlite, items, sources, unknown};
 use crate::detect::Subject;
 use crate::digest::Digest;
 use crate::event::{Cause, Kind};
@@ -136,8 +136,7 @@ pub(super) fn bytes_of(change: &ItemChange) -> usize {
 
 impl Head {
     pub(super) fn of(poll: PollCommit) -> Result<Self, StoreError> {
-        let memory = serde_json::to_string(&poll.memory)
-            .map_err(|error| StoreError::Database(error.to_string()))?;
+        let memory = sources::written(&poll.memory)?;
         Ok(Self {
             source: poll.source,
             snapshot: poll.snapshot,

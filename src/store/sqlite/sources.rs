@@ -7,7 +7,7 @@ use super::{Sqlite, counted, impossible};
 use crate::detect::{Known, Subject};
 use crate::digest::Digest;
 use crate::name::Name;
-use crate::store::{Memory, SnapshotId, SourceId, SourceState, StoreError};
+use crate::store::{Memory, Note, SnapshotId, SourceId, SourceState, StoreError};
 
 /// Sources that one job registers, so that a start with many does not hold the writer.
 const SOURCES_MAX: usize = 256;
@@ -38,6 +38,27 @@ impl Sqlite {
             states.extend(found.ok_or_else(|| impossible("a source without snapshot"))?);
         }
         Ok(states)
+    }
+
+    pub(in crate::store) async fn note(&self, notes: Vec<Note>) -> Result<(), StoreError> {
+        let texts = notes.into_iter().map(|note| {
+            let text = written(&note.memory)?;
+            Ok((note.snapshot.0, text))
+        });
+        let texts = texts.collect::<Result<Vec<_>, StoreError>>()?;
+        if texts.is_empty() {
+            return Ok(());
+        }
+        self.write(texts.len(), move |connection| {
+            let sql = "UPDATE snapshots SET memory = ?2 WHERE id = ?1";
+            let mut update = connection.prepare_cached(sql)?;
+            for (snapshot, text) in &texts {
+                // One that is gone has nothing to remember.
+                update.execute(params![snapshot, text])?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     pub(in crate::store) async fn known(
@@ -93,6 +114,11 @@ fn find_all(
         states.push(state);
     }
     Ok(Some(states))
+}
+
+/// What is remembered, as the store keeps it.
+pub(super) fn written(memory: &Memory) -> Result<String, StoreError> {
+    serde_json::to_string(memory).map_err(|error| StoreError::Database(error.to_string()))
 }
 
 fn register(connection: &Connection, name: &Name) -> Result<(), StoreError> {

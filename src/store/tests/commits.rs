@@ -269,3 +269,34 @@ async fn long_texts_come_back_as_they_were() {
     assert_eq!(**content, format!(r#""current":{repetitive}"#));
     assert!(store.size_bytes().await.expect("reads") < 1_000_000);
 }
+
+#[tokio::test]
+async fn a_note_outlives_the_process_and_leaves_items_alone() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let builds = source(&store, "builds").await;
+    let poll = place.poll(&issues, many(3));
+    store.commit(poll).await.expect("commits");
+    let memory = Memory {
+        polled_at: Some(place.now()),
+        failures: 2,
+        ..Memory::default()
+    };
+    let gone = SnapshotId(builds.snapshot.0 + 1);
+    let note = |snapshot| Note {
+        snapshot,
+        memory: memory.clone(),
+    };
+    let notes = [issues.snapshot, builds.snapshot, gone].map(note);
+    store.note(notes.into()).await.expect("notes");
+    store.close().await;
+
+    let store = place.open().await;
+    let kept = source(&store, "issues").await;
+    assert_eq!((&kept.memory, kept.items), (&memory, Some(3)));
+    assert_eq!(subjects(&store, &issues).await.len(), 3);
+    let kept = source(&store, "builds").await;
+    assert_eq!((&kept.memory, kept.items), (&memory, None));
+    store.note(vec![]).await.expect("nothing to do");
+}
