@@ -104,6 +104,7 @@ fn poll(source: &SourceState, changes: Vec<ItemChange>) -> PollCommit {
         memory: Memory::default(),
         changes,
         settles_snapshot: true,
+        marks: Vec::new(),
         announcements: Vec::new(),
     }
 }

@@ -92,10 +92,23 @@ fn source(source: &Source) -> String {
         }
         None => "the whole document".to_owned(),
     };
+    let confirm = source.confirm.map_or_else(String::new, |confirm| {
+        let after = duration_text(confirm.after);
+        format!(
+            ", believed when {} fetches {after} apart have seen it",
+            confirm.polls
+        )
+    });
+    let forget = source.forget.map_or_else(String::new, |forget| {
+        format!(", forgotten when unseen for {}", duration_text(forget))
+    });
     let stale = source.stale_after.map_or_else(String::new, |after| {
         format!(", stale after {}", duration_text(after))
     });
-    format!("{name}: {upstream}{}, {when}, {what}{stale}", source.path)
+    format!(
+        "{name}: {upstream}{}, {when}, {what}{forget}{confirm}{stale}",
+        source.path
+    )
 }
 
 fn endpoint(config: &Config, endpoint: &Endpoint) -> String {

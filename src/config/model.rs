@@ -174,10 +174,14 @@ pub struct Source {
     pub rules: Arc<Rules>,
     /// What says that an item was deleted.
     pub deletes: Deletes,
+    /// How long an item that walks lack stays in the snapshot; `None`: for ever.
+    pub forget: Option<Duration>,
     /// Most items of one walk.
     pub items_max: usize,
     /// What the first poll rings.
     pub baseline: Baseline,
+    /// How often a change must be seen; `None`: once.
+    pub confirm: Option<Confirm>,
     /// A poll that would delete a larger share than this, and more than
     /// [`crate::detect::Guard::DELETES_FREE`] items, is held.
     pub deletes_max_ratio: f64,
@@ -220,6 +224,15 @@ pub enum Deletes {
     Full,
     /// The item itself, by [`Rules::tombstone`].
     Tombstone,
+}
+
+/// How often a change must be seen before it is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confirm {
+    /// Fetches running that must see it.
+    pub polls: u32,
+    /// How long after one the next comes.
+    pub after: Duration,
 }
 
 /// What the first poll rings.

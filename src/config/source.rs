@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::detect::{Fields, Filter, Path, Rules};
+use crate::detect::{Fields, Filter, Path, Rules, UNSETTLED_MAX};
 use crate::event::ORDINAL_MAX;
 use crate::name::Name;
 
@@ -14,7 +14,7 @@ use super::declared::Declared;
 use super::reader::{Keys, Table};
 use super::value::Value;
 use super::words::{self, shown};
-use super::{Baseline, Deletes, Every, Format, Keep, Source, given};
+use super::{Baseline, Confirm, Deletes, Every, Format, Keep, Source, given};
 
 /// Bounds of `every`: ten polls a second are a load test, once a year is no watch.
 const EVERY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(366 * 24);
@@ -28,6 +28,15 @@ const ITEMS: RangeInclusive<usize> = 1..=ORDINAL_MAX as usize;
 /// Bounds of `stale_after`.
 const STALE_AFTER: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_hours(366 * 24);
+
+/// Bounds of `forget`: what is forgotten sooner than a poll may come late is rung as new again.
+const FORGET: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(3660 * 24);
+
+/// Bounds of `confirm`: more fetches than an item that never settles gets would change nothing.
+const CONFIRM_POLLS: RangeInclusive<u32> = 2..=UNSETTLED_MAX;
+const CONFIRM_AFTER: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_hours(24);
+const CONFIRM_AFTER_DEFAULT: Duration = Duration::from_secs(2);
 
 /// Consecutive failures before it is told.
 const FAILING_AFTER: RangeInclusive<u32> = 1..=1_000;
@@ -53,8 +62,10 @@ pub(super) const SOURCE: Keys = Keys {
         "only",
         "unordered",
         "deletes",
+        "forget",
         "items_max",
         "baseline",
+        "confirm",
         "guard",
         "stale_after",
         "failing_after",
@@ -68,8 +79,6 @@ pub(super) const SOURCE: Keys = Keys {
         "each",
         "paginate",
         "cursor",
-        "forget",
-        "confirm",
         "observe",
         "on_write",
         "serve",
@@ -77,6 +86,10 @@ pub(super) const SOURCE: Keys = Keys {
 };
 const DELETES: Keys = Keys {
     now: &["tombstone"],
+    later: &[],
+};
+const CONFIRM: Keys = Keys {
+    now: &["polls", "after"],
     later: &[],
 };
 const GUARD: Keys = Keys {
@@ -98,6 +111,15 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
     let baselines = [("silent", Baseline::Silent), ("emit", Baseline::Emit)];
     let keeps = [("bodies", Keep::Bodies), ("digests", Keep::Digests)];
     let body_bytes = table.or("body_bytes_max", 16 << 20, |v| v.size(&BODY_BYTES));
+    let forget = table.optional("forget", |v| v.duration(&FORGET));
+    if forget.is_some() && !table.has("items") {
+        let message = "`forget` is about items, add `items` and `id`";
+        table.context.absent(table.place("forget"), message);
+    }
+    if forget.is_some() && deletes == Deletes::Full {
+        let message = "`deletes = \"full\"` leaves nothing to forget: what is missing was deleted";
+        table.context.fault(table.place("forget"), message);
+    }
     let rules = Rules {
         tombstone,
         ..rules(table)
@@ -117,6 +139,8 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
         }),
         rules: Arc::new(rules),
         deletes,
+        forget,
+        confirm: table.optional("confirm", confirm),
         items_max: table.or("items_max", 1_000_000, |v| v.integer(&ITEMS)),
         baseline: table.or("baseline", Baseline::Silent, |v| v.one_of(&baselines, &[])),
         format: table.or("format", Format::Auto, |v| {
@@ -190,6 +214,18 @@ fn deletes(value: Value<'_>) -> Option<(Deletes, Option<Filter>)> {
     let words = [("never", Deletes::Never), ("full", Deletes::Full)];
     let word = value.one_of(&words, &[])?;
     Some((word, None))
+}
+
+fn confirm(value: Value<'_>) -> Option<Confirm> {
+    let table = value.table(&CONFIRM)?;
+    Some(Confirm {
+        polls: table.or("polls", *CONFIRM_POLLS.start(), |v| {
+            v.integer(&CONFIRM_POLLS)
+        }),
+        after: table.or("after", CONFIRM_AFTER_DEFAULT, |v| {
+            v.duration(&CONFIRM_AFTER)
+        }),
+    })
 }
 
 /// An RFC 9535 filter over one value.

@@ -258,6 +258,7 @@ impl House {
             memory: Memory::default(),
             changes: subjects.iter().map(change).collect(),
             settles_snapshot: true,
+            marks: Vec::new(),
             announcements: Vec::new(),
         };
         self.store.commit(poll).await.expect("commits");

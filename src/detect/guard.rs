@@ -1,9 +1,10 @@
 //! Doubts mass deletions.
 //!
-//! Decides whether a walk that would delete much is believed. Leaves holding it, and telling of
-//! it, to [`crate::poll`].
+//! Decides whether a walk that would delete much is believed. Leaves holding it whole, and telling
+//! of it, to [`crate::poll`].
 
-use crate::digest::Digest;
+use super::items::Chain;
+use crate::digest::{Context, Digest};
 
 /// Doubts mass deletions.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,22 +13,14 @@ pub struct Guard {
     pub deletes_max_ratio: f64,
 }
 
-/// A poll that is held, and how often it was seen since.
+/// Deletions that are held, and how often they were seen since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Held {
-    /// [`super::Walk::digest`] of what was seen.
-    pub walk: Digest,
-    /// Polls in a row that saw it, the first included.
+    /// [`fingerprint`] of what would be deleted.
+    #[serde(alias = "walk")]
+    pub deletions: Digest,
+    /// Polls in a row that would have deleted the same, the first included.
     pub polls: u32,
-}
-
-/// What the guard says of a poll.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Believed: commit it.
-    Believed,
-    /// Held, with what to remember.
-    Hold(Held),
 }
 
 impl Guard {
@@ -36,29 +29,42 @@ impl Guard {
     /// Polls that must see the same after the first one.
     pub const CONFIRMATIONS: u32 = 2;
 
-    /// Judges a walk that would delete `deletes` of `known` items, given what was held before.
-    ///
-    /// A doubtful walk is held until [`Self::CONFIRMATIONS`] more polls in a row have seen the
-    /// same; one that differs starts anew. `held` must be what the last poll left: a walk that was
-    /// not doubtful in between leaves nothing.
+    /// Whether a walk that would delete `deletes` of `known` items is to be doubted.
     #[must_use]
-    pub fn judge(&self, known: usize, deletes: usize, walk: Digest, held: Option<Held>) -> Verdict {
+    pub fn doubts(&self, known: usize, deletes: usize) -> bool {
         let is_much = deletes as f64 > self.deletes_max_ratio * known as f64;
-        if deletes <= Self::DELETES_FREE || !is_much {
-            return Verdict::Believed;
-        }
+        deletes > Self::DELETES_FREE && is_much
+    }
+
+    /// Judges doubtful deletions, given what was held before: what to remember while they are
+    /// held, or `None` once they are believed.
+    ///
+    /// They are held until [`Self::CONFIRMATIONS`] more polls in a row would have deleted the
+    /// same items; what else differs does not matter, as a list that is busy elsewhere would
+    /// never be believed. Others start anew: lists that lack now these, now those items come from
+    /// an upstream that is not well. `held` must be what the last poll left: a walk that was not
+    /// doubtful in between leaves nothing.
+    #[must_use]
+    pub fn hold(deletions: Digest, held: Option<Held>) -> Option<Held> {
         let seen_before = match held {
-            Some(held) if held.walk == walk => held.polls,
+            Some(held) if held.deletions == deletions => held.polls,
             _ => 0,
         };
-        if seen_before >= Self::CONFIRMATIONS {
-            return Verdict::Believed;
-        }
-        Verdict::Hold(Held {
-            walk,
-            polls: seen_before + 1,
+        (seen_before < Self::CONFIRMATIONS).then_some(Held {
+            deletions,
+            polls: seen_before.saturating_add(1),
         })
     }
+}
+
+/// Identity of a set of subjects, which are told in ascending order.
+#[must_use]
+pub fn fingerprint<'a>(subjects: impl Iterator<Item = &'a str>) -> Digest {
+    let mut chain = Chain::new(Context::new("doorbell 2026-11 deletions 1"));
+    for subject in subjects {
+        chain.push_text(subject);
+    }
+    chain.finish()
 }
 
 #[cfg(test)]
@@ -69,13 +75,13 @@ mod tests {
         deletes_max_ratio: 0.5,
     };
 
-    fn walk(byte: u8) -> Digest {
+    fn deletions(byte: u8) -> Digest {
         Digest::from_bytes([byte; 16])
     }
 
-    fn hold(byte: u8, polls: u32) -> Verdict {
-        let walk = walk(byte);
-        Verdict::Hold(Held { walk, polls })
+    fn held(byte: u8, polls: u32) -> Held {
+        let deletions = deletions(byte);
+        Held { deletions, polls }
     }
 
     #[test]
@@ -90,36 +96,43 @@ mod tests {
             (1_000, 500, false),
             (1_000, 501, true),
         ] {
-            let verdict = GUARD.judge(known, deletes, walk(1), None);
-            assert_eq!(
-                verdict != Verdict::Believed,
-                is_doubted,
-                "{deletes} of {known}"
-            );
+            let doubts = GUARD.doubts(known, deletes);
+            assert_eq!(doubts, is_doubted, "{deletes} of {known}");
         }
     }
 
     #[test]
-    fn a_doubtful_walk_is_believed_when_the_next_two_polls_see_the_same() {
-        let mut held = None;
+    fn doubtful_deletions_are_believed_when_the_next_two_polls_see_the_same() {
+        let mut before = None;
         for polls in 1..=2 {
-            let verdict = GUARD.judge(100, 100, walk(1), held);
-            assert_eq!(verdict, hold(1, polls));
-            held = match verdict {
-                Verdict::Hold(held) => Some(held),
-                Verdict::Believed => None,
-            };
+            before = Guard::hold(deletions(1), before);
+            assert_eq!(before, Some(held(1, polls)));
         }
-        assert_eq!(GUARD.judge(100, 100, walk(1), held), Verdict::Believed);
+        assert_eq!(Guard::hold(deletions(1), before), None);
     }
 
     #[test]
-    fn another_doubtful_walk_starts_anew() {
-        let held = Some(Held {
-            walk: walk(1),
-            polls: 2,
-        });
-        assert_eq!(GUARD.judge(100, 99, walk(2), held), hold(2, 1));
-        assert_eq!(GUARD.judge(100, 9, walk(2), held), Verdict::Believed);
+    fn other_doubtful_deletions_start_anew() {
+        assert_eq!(
+            Guard::hold(deletions(2), Some(held(1, 2))),
+            Some(held(2, 1))
+        );
+    }
+
+    #[test]
+    fn a_fingerprint_tells_sets_apart() {
+        let of = |subjects: &[&str]| fingerprint(subjects.iter().copied());
+        assert_eq!(of(&["a", "b"]), of(&["a", "b"]));
+        assert_ne!(of(&["a", "b"]), of(&["ab"]));
+        assert_ne!(of(&["a", "b"]), of(&["a"]));
+        assert_ne!(of(&["", "a"]), of(&["a", ""]));
+    }
+
+    /// A held poll of an older doorbell starts anew, and is no fault of the store.
+    #[test]
+    fn what_an_older_doorbell_held_is_readable() {
+        let text = r#"{"walk":"01010101010101010101010101010101","polls":2}"#;
+        let read: Held = serde_json::from_str(text).expect("a held poll");
+        assert_eq!(read, held(1, 2));
     }
 }

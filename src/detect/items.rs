@@ -280,26 +280,54 @@ fn finish(mut items: Vec<Item>, offset: usize) -> Result<Walk, Unreadable> {
     Ok(Walk { entries, digest })
 }
 
-/// Chains digests of chunks, so that a million subjects need no second copy.
 fn digest(entries: &[Entry]) -> Digest {
-    const CHUNK_BYTES: usize = 64 * 1024;
-    let context = Context::new("doorbell 2026-11 walk 1");
-    let mut chunk = vec![0; 16];
+    let mut chain = Chain::new(Context::new("doorbell 2026-11 walk 1"));
     for entry in entries {
-        chunk.extend_from_slice(&(entry.subject.len() as u64).to_be_bytes());
-        chunk.extend_from_slice(entry.subject.as_bytes());
-        chunk.extend_from_slice(entry.digest.as_bytes());
+        chain.push_text(&entry.subject);
+        chain.push(entry.digest.as_bytes());
         if entry.is_gone {
             // No length begins so.
-            chunk.push(0xff);
-        }
-        if chunk.len() >= CHUNK_BYTES {
-            let digest = context.digest(&chunk);
-            chunk.clear();
-            chunk.extend_from_slice(digest.as_bytes());
+            chain.push(&[0xff]);
         }
     }
-    context.digest(&chunk)
+    chain.finish()
+}
+
+/// A digest of much, made of the digests of chunks, so that a million subjects need no second
+/// copy.
+pub(super) struct Chain {
+    context: Context,
+    chunk: Vec<u8>,
+}
+
+impl Chain {
+    const CHUNK_BYTES: usize = 64 * 1024;
+
+    pub(super) fn new(context: Context) -> Self {
+        Self {
+            context,
+            chunk: vec![0; 16],
+        }
+    }
+
+    /// Adds a text, and its length before it.
+    pub(super) fn push_text(&mut self, text: &str) {
+        self.push(&(text.len() as u64).to_be_bytes());
+        self.push(text.as_bytes());
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.chunk.extend_from_slice(bytes);
+        if self.chunk.len() >= Self::CHUNK_BYTES {
+            let digest = self.context.digest(&self.chunk);
+            self.chunk.clear();
+            self.chunk.extend_from_slice(digest.as_bytes());
+        }
+    }
+
+    pub(super) fn finish(self) -> Digest {
+        self.context.digest(&self.chunk)
+    }
 }
 
 /// The first `length` steps as a path, for messages.

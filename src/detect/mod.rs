@@ -5,9 +5,11 @@
 //!
 //! The way of a response: `serde_json` checks its syntax; `items` finds the items in the text and
 //! their ids; `form` writes each item's canonical form, what does not count left out, into one
-//! buffer, which is digested; [`diff()`] compares with the snapshot; [`Guard`] doubts. Only for
+//! buffer, which is digested; [`diff()`] compares with the snapshot; [`Guard`] and [`confirm()`]
+//! doubt. Only for
 //! items that changed, [`patch()`] builds trees.
 
+mod confirm;
 mod cursor;
 mod diff;
 mod filter;
@@ -27,9 +29,10 @@ mod tree;
 
 use std::ops::Range;
 
+pub use confirm::{Confirmation, Doubt, Pending, UNSETTLED_MAX, confirm};
 pub use diff::diff;
 pub use filter::Filter;
-pub use guard::{Guard, Held, Verdict};
+pub use guard::{Guard, Held, fingerprint};
 pub use items::{SUBJECT_BYTES_MAX, read};
 pub use patch::{PATCH_OPERATIONS_MAX, patch};
 pub use path::{Path, PathError};

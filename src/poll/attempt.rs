@@ -8,8 +8,9 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::conclude::{Found, Learnt, Trouble, What};
-use super::identity::{identity, same_request};
-use super::plan::{self, Basis, Draw, Judgement};
+use super::identity::{identity, policy, same_request};
+use super::judge::{self, Case, Judgement, Open};
+use super::plan::{self, Basis, Draw};
 use super::seat::Seat;
 use super::{Outcome, Room, redigest};
 use crate::client::Validators;
@@ -55,9 +56,13 @@ impl Attempt<'_> {
     /// Asks the upstream and finds out what differs.
     pub(super) async fn find(&self) -> Result<Found, Trouble> {
         let identity = identity(self.upstream.config(), &self.source);
-        let comparable = self.has_snapshot && self.memory.rules == Some(identity);
-        // What is held was not committed, so nothing that says "the same" would say of what.
-        let validators = if comparable && self.memory.held.is_none() {
+        let is_undecided = self.memory.held.is_some() || self.memory.pending.is_some();
+        let comparable = self.has_snapshot
+            && self.memory.rules == Some(identity)
+            && self.memory.policy == Some(policy(&self.source));
+        // What is undecided was not committed, so nothing that says "the same" would say of what;
+        // and the answer that decides it must bring the bodies.
+        let validators = if comparable && !is_undecided {
             self.memory.validators.clone()
         } else {
             Validators::default()
@@ -75,6 +80,7 @@ impl Attempt<'_> {
                 let learnt = Learnt {
                     identity,
                     raw: self.memory.raw,
+                    walk: self.memory.walk,
                     validators: Validators {
                         etag: fresh.etag.or(validators.etag),
                         last_modified: fresh.last_modified.or(validators.last_modified),
@@ -97,6 +103,7 @@ impl Attempt<'_> {
                 let learnt = Learnt {
                     identity,
                     raw: None,
+                    walk: self.memory.walk,
                     validators,
                 };
                 let received = Received { bytes, learnt };
@@ -129,6 +136,12 @@ impl Attempt<'_> {
             Read::SameBytes => return Ok(What::Same(Outcome::Unchanged, learnt)),
             Read::Walk(walk) => walk,
         };
+        let is_known = comparable && self.memory.walk == Some(walk.digest);
+        learnt.walk = Some(walk.digest);
+        // Whoever forgets must know what the walk lacks.
+        if is_known && self.source.forget.is_none() {
+            return Ok(What::Same(Outcome::Unchanged, learnt));
+        }
         let basis = self.basis(learnt.identity).await?;
         self.draw(bytes, walk, basis, learnt).await
     }
@@ -142,22 +155,40 @@ impl Attempt<'_> {
         learnt: Learnt,
     ) -> Result<What, Trouble> {
         let heavy = bytes.len() > INLINE_BYTES_MAX || basis.known().len() > INLINE_ITEMS_MAX;
-        let (source, held) = (Arc::clone(&self.source), self.memory.held);
+        let source = Arc::clone(&self.source);
+        let (rules, now) = (learnt.identity, self.room.clock.now());
+        let open = self.open(rules).await?;
         let (walk, basis, judgement, wanted) = self
             .beside(heavy, move || {
-                let judgement = plan::judge(&source, &basis, &walk, held);
+                let judgement = judge::judge(Case {
+                    source: &source,
+                    basis: &basis,
+                    walk: &walk,
+                    rules,
+                    open: &open,
+                    now,
+                });
                 let wanted = match &judgement {
-                    Judgement::Differs(differences) => plan::wanted(&source, &basis, differences),
-                    Judgement::Same | Judgement::Held(_) => Vec::new(),
+                    Judgement::Differs(believed, _) => plan::wanted(&source, &basis, believed),
+                    _ => Vec::new(),
                 };
                 (walk, basis, judgement, wanted)
             })
             .await?;
-        let differences = match judgement {
+        let (believed, pending) = match judgement {
             Judgement::Same => return Ok(What::Same(Outcome::Unchanged, learnt)),
             Judgement::Held(held) => return Ok(What::Held(held)),
-            Judgement::Differs(differences) => differences,
+            Judgement::Pending(pending) => return Ok(What::Pending(pending)),
+            Judgement::Differs(believed, pending) => (believed, pending),
         };
+        if believed.unsettled > 0 {
+            tracing::warn!(
+                source = self.seat.source.name.as_str(),
+                items = believed.unsettled,
+                "items that no two fetches saw alike ring as they are: what differs may be noise \
+                 to `ignore`"
+            );
+        }
         let stored = self.stored(wanted).await?;
         let heavy =
             heavy || stored.values().map(|body| body.len()).sum::<usize>() > INLINE_BYTES_MAX;
@@ -168,11 +199,31 @@ impl Attempt<'_> {
                 basis: &basis,
                 walk: &walk,
                 body: &bytes,
-                differences: &differences,
+                believed: &believed,
                 stored: &stored,
             })
         });
-        Ok(What::Changes(changes.await??, learnt))
+        Ok(What::Changes(changes.await??, learnt, pending))
+    }
+
+    /// What earlier polls left undecided, as far as it is of the request and rules in force.
+    async fn open(&self, identity: Digest) -> Result<Open, Trouble> {
+        let pending = self.memory.pending.clone();
+        let mut unseen = match self.source.forget {
+            Some(_) => self.room.store.unseen(self.seat.snapshot).await?,
+            None => Vec::new(),
+        };
+        if self.memory.policy != Some(policy(&self.source)) {
+            // Marks were not kept up meanwhile.
+            for unseen in &mut unseen {
+                unseen.since = None;
+            }
+        }
+        Ok(Open {
+            held: self.memory.held,
+            pending: pending.filter(|pending| pending.rules == identity),
+            unseen,
+        })
     }
 
     /// What the walk is compared with.

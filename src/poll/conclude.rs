@@ -1,21 +1,24 @@
 //! From how a poll went to what is remembered, announced and due. Pure: time and randomness are
 //! arguments.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::Validators;
 use crate::config::{Every, Source};
-use crate::detect::{Held, Unreadable};
+use crate::detect::{Held, Pending, Unreadable};
 use crate::digest::{Digest, RawDigest};
 use crate::event::{self, Kind};
-use crate::schedule::{self, Plan, Severity};
+use crate::schedule::{self, FAILURES, Plan, Severity};
 use crate::store::{Announcement, Memory, StoreError};
 use crate::time::Timestamp;
 use crate::upstream::{Failure, NOT_BEFORE_MAX, Pacing, Reason};
 
+use super::identity::policy;
 use super::plan::Changes;
 use super::{
-    Outcome, REASON_CONTENT_TYPE, REASON_GUARD, REASON_INTERNAL, REASON_STORE, REASON_UNCHANGED,
+    Outcome, REASON_CONFIRM, REASON_CONTENT_TYPE, REASON_GUARD, REASON_INTERNAL, REASON_STORE,
+    REASON_UNCHANGED,
 };
 
 /// What is remembered may lag behind what is known by so much, so that a source that never changes
@@ -37,10 +40,12 @@ pub(super) struct Found {
 pub(super) enum What {
     /// What was committed last, as its validators or bytes or items say.
     Same(Outcome, Learnt),
-    /// Not believed yet.
+    /// The guard does not believe it yet.
     Held(Held),
-    /// Something to commit.
-    Changes(Changes, Learnt),
+    /// Nothing of it was seen often enough yet.
+    Pending(Pending),
+    /// Something to commit, and what was not seen often enough yet.
+    Changes(Changes, Learnt, Option<Pending>),
 }
 
 /// How to ask more cheaply next time.
@@ -50,6 +55,8 @@ pub(super) struct Learnt {
     pub(super) identity: Digest,
     /// Digest of the body.
     pub(super) raw: Option<RawDigest>,
+    /// Digest of the walk that it is.
+    pub(super) walk: Option<Digest>,
     /// Validators of the body.
     pub(super) validators: Validators,
 }
@@ -116,7 +123,8 @@ pub(super) fn first_poll(
     has_snapshot: bool,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let first = plan_of(source).first(source.name.as_str(), has_snapshot, now)?;
+    let scheduled = plan_of(source).first(source.name.as_str(), has_snapshot, now);
+    let first = confirming(source, memory, now).or(scheduled)?;
     // A clock that was far ahead may have left a time that is far away.
     let not_before = memory.not_before.unwrap_or(first);
     Some(first.max(not_before.min(now.plus(NOT_BEFORE_MAX))))
@@ -140,30 +148,40 @@ pub(super) fn success(terms: Terms<'_>, found: Found) -> Conclusion {
         let told = ("recovered", before.failures, since);
         announcements.push(announcement(source, Kind::SourceRecovered, told));
     }
-    let (outcome, changes) = match found.what {
+    let (outcome, reason, changes) = match found.what {
         What::Held(held) => {
             if before.held.is_none() {
                 let told = (REASON_GUARD, held.polls, terms.now);
                 announcements.push(announcement(source, Kind::SourceHeld, told));
             }
             memory.held = Some(held);
-            (Outcome::Held, None)
+            (Outcome::Held, Some(REASON_GUARD), None)
+        }
+        What::Pending(pending) => {
+            memory.held = None;
+            memory.pending = Some(Arc::new(pending));
+            (Outcome::Held, Some(REASON_CONFIRM), None)
         }
         What::Same(outcome, learnt) => {
-            learn(&mut memory, learnt, terms.now);
-            (outcome, None)
+            learn(&mut memory, learnt, terms);
+            (outcome, None, None)
         }
-        What::Changes(changes, learnt) => {
-            learn(&mut memory, learnt, terms.now);
+        What::Changes(changes, learnt, pending) => {
+            learn(&mut memory, learnt, terms);
+            if let Some(pending) = pending {
+                // The same answer again is to be looked at.
+                (memory.raw, memory.walk) = (None, None);
+                memory.validators = Validators::default();
+                memory.pending = Some(Arc::new(pending));
+            }
             let outcome = if changes.ring() {
                 Outcome::Changed
             } else {
                 Outcome::Unchanged
             };
-            (outcome, Some(changes))
+            (outcome, None, Some(changes))
         }
     };
-    let reason = (outcome == Outcome::Held).then_some(REASON_GUARD);
     let news = changes.as_ref();
     if news.is_some_and(|changes| changes.ring() || changes.is_baseline) {
         memory.changed_at = Some(terms.now);
@@ -172,7 +190,11 @@ pub(super) fn success(terms: Terms<'_>, found: Found) -> Conclusion {
         let why = reason.unwrap_or(REASON_UNCHANGED);
         announcements.extend(stay_quiet(terms, &mut memory, why));
     }
-    let next = plan_of(source).next(terms.now);
+    let next = match reason {
+        Some(REASON_GUARD) => None,
+        _ => confirming(source, &memory, terms.now),
+    };
+    let next = next.or_else(|| plan_of(source).next(terms.now));
     Conclusion {
         outcome,
         reason,
@@ -197,7 +219,13 @@ pub(super) fn failure(terms: Terms<'_>, trouble: &Trouble) -> Conclusion {
         announcements.push(announcement(source, Kind::SourceFailing, told));
     }
     let wait = trouble.pacing.not_before.map(|wait| terms.now.plus(wait));
-    let retry = plan_of(source).retry(failures, trouble.severity, terms.now, terms.random);
+    let retry = plan_of(source)
+        .retry(failures, trouble.severity, terms.now, terms.random)
+        .or_else(|| {
+            let delay = FAILURES.jittered(failures, terms.random);
+            let confirming = confirming(source, before, terms.now);
+            confirming.map(|at| at.max(terms.now.plus(delay)))
+        });
     let next = retry.map(|retry| retry.max(wait.unwrap_or(retry)));
     let mut memory = Memory {
         polled_at: Some(terms.began),
@@ -227,18 +255,34 @@ pub(super) fn must_write(before: &Memory, after: &Memory) -> bool {
             failing_since,
             failing_rung,
             held,
+            pending,
             rules,
+            policy,
             changed_at,
             ..
         } = memory;
         let failing = (*failures, *failing_since, *failing_rung);
-        (failing, *held, *rules, *changed_at)
+        (
+            failing,
+            *held,
+            pending.clone(),
+            *rules,
+            *policy,
+            *changed_at,
+        )
     };
     let known = before.not_before.max(after.polled_at).unwrap_or_default();
     let asked_for_more = after
         .not_before
         .is_some_and(|wait| wait > known.plus(WRITE_EVERY));
     trouble(before) != trouble(after) || asked_for_more
+}
+
+/// When something that waits to be seen again is looked for: also where polls come only by hand,
+/// because one of those has begun it.
+fn confirming(source: &Source, memory: &Memory, now: Timestamp) -> Option<Timestamp> {
+    let confirm = source.confirm.filter(|_| memory.pending.is_some());
+    confirm.map(|confirm| now.plus(confirm.after))
 }
 
 /// Counts a poll that brought nothing new, and tells once when there was nothing for so long.
@@ -258,12 +302,15 @@ fn stay_quiet(terms: Terms<'_>, memory: &mut Memory, reason: &str) -> Option<Ann
     Some(announcement(terms.source, Kind::SourceStale, told))
 }
 
-fn learn(memory: &mut Memory, learnt: Learnt, now: Timestamp) {
+fn learn(memory: &mut Memory, learnt: Learnt, terms: Terms<'_>) {
     memory.rules = Some(learnt.identity);
+    memory.policy = Some(policy(terms.source));
     memory.raw = learnt.raw;
+    memory.walk = learnt.walk;
     memory.validators = learnt.validators;
-    memory.succeeded_at = Some(now);
+    memory.succeeded_at = Some(terms.now);
     memory.held = None;
+    memory.pending = None;
 }
 
 fn announcement(source: &Source, kind: Kind, told: (&str, u32, Timestamp)) -> Announcement {

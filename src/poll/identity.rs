@@ -19,6 +19,22 @@ pub(super) fn same_request(one: Digest, other: Digest) -> bool {
     one.as_bytes()[..8] == other.as_bytes()[..8]
 }
 
+/// Identity of what else decides what becomes of a body: while it is another than the last body
+/// met, "the same bytes" says nothing.
+pub(super) fn policy(source: &config::Source) -> Digest {
+    let deletes: &[u8] = match source.deletes {
+        config::Deletes::Never => b"never",
+        config::Deletes::Full => b"full",
+        config::Deletes::Tombstone => b"tombstone",
+    };
+    let forgets: &[u8] = if source.forget.is_some() {
+        b"/forgets"
+    } else {
+        b""
+    };
+    Context::new("doorbell 2026-11 poll policy 1").digest(&[deletes, forgets].concat())
+}
+
 fn joined(request: Digest, rules: Digest) -> Digest {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&request.as_bytes()[..8]);

@@ -20,6 +20,7 @@ mod attempt;
 mod conclude;
 mod hall;
 mod identity;
+mod judge;
 mod look;
 mod notes;
 mod plan;
@@ -65,6 +66,7 @@ const REASON_CONTENT_TYPE: &str = "content_type";
 const REASON_STORE: &str = "store";
 const REASON_INTERNAL: &str = "internal";
 const REASON_GUARD: &str = "guard";
+const REASON_CONFIRM: &str = "confirm";
 const REASON_UNCHANGED: &str = "unchanged";
 
 /// What a poller is made of.
@@ -104,7 +106,7 @@ pub enum Outcome {
     NotModified,
     /// It came to nothing.
     Error,
-    /// The guard does not believe it yet.
+    /// It is not believed yet: the guard doubts it, or it was not seen often enough.
     Held,
 }
 
@@ -113,7 +115,7 @@ pub enum Outcome {
 pub struct Polled {
     /// How it ended.
     pub outcome: Outcome,
-    /// Why, for errors and held polls: the `reason` label of the metrics, `guard` for held ones.
+    /// Why, for errors and held polls: the `reason` label of the metrics; `guard` or `confirm`.
     pub reason: Option<String>,
     /// Events that it committed.
     pub events: u64,

@@ -1,20 +1,19 @@
 //! From a walk and a snapshot to what is committed. Pure.
 //!
-//! Decides which items ring, with what content, and what the snapshot holds afterwards. Leaves the
-//! comparison to [`crate::detect`] and the numbering to the store.
+//! Decides which items ring, with what content, and what the snapshot holds afterwards. Leaves what
+//! is believed to [`super::judge`] and the numbering to the store.
 
 use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use crate::config::{Baseline, Deletes, Keep, Source};
-use crate::detect::{
-    self, Differences, Entry, Guard, Held, Known, Subject, Unreadable, Verdict, Walk,
-};
+use super::judge::Believed;
+use crate::config::{Baseline, Keep, Source};
+use crate::detect::{self, Entry, Known, Subject, Unreadable, Walk};
 use crate::digest::Digest;
 use crate::event::{Content, Kind};
 use crate::metrics::EventCounts;
-use crate::store::{Draft, Form, ItemChange};
+use crate::store::{Draft, Form, ItemChange, Mark};
 
 /// What a walk is compared with.
 #[derive(Debug)]
@@ -34,22 +33,13 @@ pub(super) enum Basis {
     Replaced(Vec<Known>),
 }
 
-/// What is to be made of a walk.
-#[derive(Debug)]
-pub(super) enum Judgement {
-    /// It is the snapshot.
-    Same,
-    /// It is not believed yet.
-    Held(Held),
-    /// It becomes the snapshot.
-    Differs(Differences),
-}
-
 /// What is committed of a walk.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     /// In the order of the events: deleted, updated, created; then what rings nobody.
     pub(super) items: Vec<ItemChange>,
+    /// What is remembered of items that the walk lacks.
+    pub(super) marks: Vec<Mark>,
     /// Events among them.
     pub(super) counts: EventCounts,
     /// Items in the snapshot afterwards.
@@ -69,8 +59,8 @@ pub(super) struct Draw<'a> {
     pub(super) walk: &'a Walk,
     /// The response, into which the walk points.
     pub(super) body: &'a [u8],
-    /// What [`judge`] found.
-    pub(super) differences: &'a Differences,
+    /// What of it is believed.
+    pub(super) believed: &'a Believed,
     /// Stored bodies of the items that [`wanted`] named, as far as they are kept.
     pub(super) stored: &'a HashMap<Subject, Box<str>>,
 }
@@ -84,7 +74,8 @@ impl Basis {
         }
     }
 
-    fn is_silent(&self, source: &Source) -> bool {
+    /// Whether what is committed rings nobody.
+    pub(super) fn is_silent(&self, source: &Source) -> bool {
         match self {
             Self::First => source.baseline == Baseline::Silent,
             Self::Replaced(_) => true,
@@ -92,33 +83,15 @@ impl Basis {
         }
     }
 
-    /// Indices of items that the walk takes out of the snapshot, ascending. What is replaced loses
-    /// every item that the walk lacks, whatever `deletes` says: the next walk would ring it.
-    fn removed(&self, source: &Source, differences: &Differences) -> Vec<usize> {
-        let counts_missing = match self {
-            Self::First => false,
-            Self::Replaced(_) => true,
-            Self::Snapshot(_) | Self::Redigested { .. } => source.deletes == Deletes::Full,
-        };
-        let mut removed = differences.buried.clone();
-        if counts_missing {
-            removed.extend(&differences.missing);
-            removed.sort_unstable();
-        }
-        removed
-    }
-
     /// Items whose stored digest is of other rules, that the walk does not rewrite anyway.
-    fn outdated<'a>(&'a self, differences: &Differences, removed: &[usize]) -> Vec<&'a Known> {
+    fn outdated<'a>(&'a self, believed: &Believed) -> Vec<&'a Known> {
         let Self::Redigested { known, stored } = self else {
             return Vec::new();
         };
         let mut rewritten = vec![false; known.len()];
-        differences
-            .updated
-            .iter()
-            .for_each(|&(at, _)| rewritten[at] = true);
-        for &at in removed {
+        let updated = believed.updated.iter().map(|(at, _)| at);
+        let leaving = believed.removed.iter().chain(&believed.forgotten);
+        for &at in updated.chain(leaving) {
             rewritten[at] = true;
         }
         let all = known.iter().zip(stored).zip(rewritten);
@@ -128,34 +101,16 @@ impl Basis {
     }
 }
 
-/// Compares a walk with what it is to be compared with.
-pub(super) fn judge(source: &Source, basis: &Basis, walk: &Walk, held: Option<Held>) -> Judgement {
-    let known = basis.known();
-    let differences = detect::diff(known, &walk.entries);
-    let removed = basis.removed(source, &differences).len();
-    let guard = Guard {
-        deletes_max_ratio: source.deletes_max_ratio,
-    };
-    if let Verdict::Hold(held) = guard.judge(known.len(), removed, walk.digest, held) {
-        return Judgement::Held(held);
-    }
-    let differs = removed > 0 || !differences.created.is_empty() || !differences.updated.is_empty();
-    match basis {
-        Basis::Snapshot(_) if !differs => Judgement::Same,
-        _ => Judgement::Differs(differences),
-    }
-}
-
 /// Items whose stored bodies [`changes`] needs.
-pub(super) fn wanted(source: &Source, basis: &Basis, differences: &Differences) -> Vec<Subject> {
+pub(super) fn wanted(source: &Source, basis: &Basis, believed: &Believed) -> Vec<Subject> {
     if source.keep == Keep::Digests || basis.is_silent(source) {
         return Vec::new();
     }
     let known = basis.known();
-    let removed = basis.removed(source, differences);
-    let updated = differences.updated.iter().map(|(before, _)| before);
-    let outdated = basis.outdated(differences, &removed);
-    removed
+    let updated = believed.updated.iter().map(|(before, _)| before);
+    let outdated = basis.outdated(believed);
+    believed
+        .removed
         .iter()
         .chain(updated)
         .map(|&at| known[at].subject.clone())
@@ -168,27 +123,35 @@ pub(super) fn wanted(source: &Source, basis: &Basis, differences: &Differences) 
 /// # Errors
 /// [`Unreadable::Json`] when the walk points at what is no text.
 pub(super) fn changes(draw: Draw<'_>) -> Result<Changes, Unreadable> {
-    let known = draw.basis.known();
-    let removed = draw.basis.removed(draw.source, draw.differences);
+    let (known, believed) = (draw.basis.known(), draw.believed);
+    let leaving = believed.removed.len() + believed.forgotten.len();
     let mut changes = Changes {
-        items_after: (known.len() - removed.len() + draw.differences.created.len()) as u64,
+        items_after: (known.len() - leaving + believed.created.len()) as u64,
         is_baseline: matches!(draw.basis, Basis::First | Basis::Replaced(_)),
+        marks: believed.marks.clone(),
         ..Changes::default()
     };
-    for &at in &removed {
+    for &at in &believed.removed {
         let change = draw.deleted(&known[at]);
         changes.add(change);
     }
-    for &(before, after) in &draw.differences.updated {
+    for &(before, after) in &believed.updated {
         let change = draw.updated(&known[before], &draw.walk.entries[after])?;
         changes.add(change);
     }
-    for &at in &draw.differences.created {
+    for &at in &believed.created {
         let change = draw.created(&draw.walk.entries[at])?;
         changes.add(change);
     }
-    for item in draw.basis.outdated(draw.differences, &removed) {
+    for item in draw.basis.outdated(believed) {
         changes.add(draw.rewritten(item));
+    }
+    for &at in &believed.forgotten {
+        changes.add(ItemChange {
+            subject: known[at].subject.clone(),
+            now: None,
+            event: None,
+        });
     }
     Ok(changes)
 }

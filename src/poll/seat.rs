@@ -129,7 +129,7 @@ impl Mind {
         let memory = &self.memory;
         if memory.failures > 0 || self.store_failures > 0 {
             SourceCondition::Failing
-        } else if memory.held.is_some() {
+        } else if memory.held.is_some() || memory.pending.is_some() {
             SourceCondition::Held
         } else if memory.polled_at.is_none() {
             SourceCondition::Waiting

@@ -127,6 +127,9 @@ impl Turn<'_> {
         let counts = changes.as_ref().map(|changes| changes.counts);
         let items = changes.as_ref().map(|changes| changes.items_after);
         let news = changes.is_some() || !announcements.is_empty();
+        let (changes, marks) = changes
+            .map(|changes| (changes.items, changes.marks))
+            .unwrap_or_default();
         let mut committed = Committed::default();
         if news || self.must_write(&memory) {
             self.room.notes.claim(self.seat).await;
@@ -137,7 +140,8 @@ impl Turn<'_> {
                 cause: Cause::Poll,
                 memory: memory.clone(),
                 settles_snapshot: !matches!(outcome, Outcome::Error | Outcome::Held),
-                changes: changes.map(|changes| changes.items).unwrap_or_default(),
+                changes,
+                marks,
                 announcements,
             };
             committed = match self.room.store.commit(commit).await {

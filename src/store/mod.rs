@@ -90,6 +90,15 @@ impl Store {
         store.known(snapshot).await
     }
 
+    /// Items of the snapshot that walks lack, ascending by subject (bytewise).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn unseen(&self, snapshot: SnapshotId) -> Result<Vec<Unseen>, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.unseen(snapshot).await
+    }
+
     /// Kept bodies of these items, in their order; `None` where none is kept.
     ///
     /// # Errors

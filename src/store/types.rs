@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::client::Validators;
-use crate::detect::{Held, Known, Subject};
+use crate::detect::{Held, Known, Pending, Subject};
 use crate::digest::{Digest, RawDigest};
 use crate::event::{Cause, Event, EventId, EventKey, Kind, ORDINAL_MAX};
 use crate::name::Name;
@@ -118,8 +119,16 @@ pub struct Memory {
     pub failing_since: Option<Timestamp>,
     /// Whether `doorbell.source.failing` has rung for these failures.
     pub failing_rung: bool,
+    /// What else decided what became of that body: how items are deleted and forgotten.
+    pub policy: Option<Digest>,
+    /// Digest of the last committed walk, while the snapshot holds all of it.
+    pub walk: Option<Digest>,
     /// A poll that the guard holds.
     pub held: Option<Held>,
+    /// What was not seen often enough yet. More than [`PENDING_KEPT_MAX`] are forgotten with the
+    /// process: the next poll sees them again, and counts from one.
+    #[serde(with = "kept_pending")]
+    pub pending: Option<Arc<Pending>>,
     /// Not polled before this: what the upstream asked for, or a back-off.
     pub not_before: Option<Timestamp>,
     /// When something new came last; before the first, when it was first polled.
@@ -139,6 +148,33 @@ pub struct Note {
     pub memory: Memory,
 }
 
+/// Most unconfirmed changes that are on disk, some 100 KiB: a source's memory is one row, written
+/// whole.
+pub const PENDING_KEPT_MAX: usize = 1_000;
+
+/// How [`Memory::pending`] is on disk.
+mod kept_pending {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::{Arc, PENDING_KEPT_MAX, Pending};
+
+    #[expect(clippy::ref_option, reason = "serde gives it so")]
+    pub(super) fn serialize<S: Serializer>(
+        pending: &Option<Arc<Pending>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let pending = pending.as_deref();
+        let kept = pending.filter(|pending| pending.doubts.len() <= PENDING_KEPT_MAX);
+        kept.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Arc<Pending>>, D::Error> {
+        Option::<Pending>::deserialize(deserializer).map(|pending| pending.map(Arc::new))
+    }
+}
+
 /// Everything one poll leaves behind.
 #[derive(Debug, Clone)]
 pub struct PollCommit {
@@ -155,6 +191,8 @@ pub struct PollCommit {
     /// What becomes of the snapshot and what rings, in the order of the events: deleted, updated,
     /// created, each ascending by subject.
     pub changes: Vec<ItemChange>,
+    /// What becomes of the marks of unseen items.
+    pub marks: Vec<Mark>,
     /// Whether the snapshot exists afterwards even if it has no items: false only for polls that
     /// failed or are held.
     pub settles_snapshot: bool,
@@ -171,6 +209,25 @@ pub struct ItemChange {
     pub now: Option<Form>,
     /// What rings; `None`: nobody (a silent baseline).
     pub event: Option<Draft>,
+}
+
+/// An item of the snapshot that the last walk lacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unseen {
+    /// The item.
+    pub subject: Subject,
+    /// When a walk lacked it first; `None`: it is not to be relied on.
+    pub since: Option<Timestamp>,
+}
+
+/// What is noted of an item that a walk lacked, or that came back. One is written when an item
+/// goes and one when it returns, none while nothing changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The item.
+    pub subject: Subject,
+    /// Unseen since then; `None`: it is not unseen any more.
+    pub since: Option<Timestamp>,
 }
 
 /// An item as the snapshot keeps it.

@@ -115,6 +115,8 @@ fn source() -> config::Source {
         items_max: 100,
         baseline: config::Baseline::Silent,
         deletes_max_ratio: 0.5,
+        forget: None,
+        confirm: None,
         stale_after: None,
         failing_after: 3,
         keep: Keep::Bodies,

@@ -1,8 +1,10 @@
 //! What counts as a change, when it is believed, and what operators hear, through the real binary.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::harness::{Doorbell, Receiver, Ring, Upstream, tickets, wait_until};
+use crate::harness::{Answering, Arrival, Doorbell, Receiver, Ring, Upstream, tickets, wait_until};
 
 fn ticket(id: u64, words: &str) -> Value {
     json!({"id": id, "title": words})
@@ -94,4 +96,81 @@ async fn a_source_without_news_is_stale_once_and_again_after_news() {
     );
     assert!(data["consecutive"].as_u64() >= Some(1), "{data}");
     assert!(data["since"].is_string(), "{data}");
+}
+
+/// Method: nobody polls again by hand, so that the ring comes of fetches that doorbell makes by
+/// itself; the store is killed between the first and the second.
+#[tokio::test]
+async fn a_change_waits_for_its_confirmation_also_over_a_kill() {
+    let upstream = Upstream::serving("/tickets", vec![ticket(1, "a")]).await;
+    upstream.answer("/tickets", Answering::WithEtag);
+    let receiver = Receiver::accepting().await;
+    let more = "confirm = { polls = 3, after = \"1s\" }";
+    let doorbell = Doorbell::start(&config(&upstream, &receiver, "\"full\"", more)).await;
+    doorbell.poll("tickets").await;
+
+    upstream.change("/tickets", |list| list.push(ticket(2, "b")));
+    let polled = doorbell.poll("tickets").await;
+    assert_eq!(
+        (&polled["outcome"], &polled["reason"]),
+        (&json!("held"), &json!("confirm"))
+    );
+    let doorbell = doorbell.kill().await.restart().await;
+    let rings = receiver.until_accepted(1).await;
+    assert_eq!(types(&rings), ["tickets.created"]);
+    let fetches = upstream.arrivals("/tickets");
+    assert_eq!(
+        fetches.len(),
+        4,
+        "the baseline, and one more than the first kill let be"
+    );
+    let spread = fetches[3].at - fetches[2].at;
+    assert!(spread >= Duration::from_millis(900), "{spread:?}");
+    let conditional = |fetch: &Arrival| fetch.headers.contains_key("if-none-match");
+    assert!(
+        !fetches[2..].iter().any(conditional),
+        "what decides brings the bodies"
+    );
+
+    // A glitch that is over with the next fetch is none.
+    upstream.change("/tickets", Vec::clear);
+    let polled = doorbell.poll("tickets").await;
+    assert_eq!(polled["reason"], "confirm", "{polled}");
+    upstream.change("/tickets", |list| {
+        *list = vec![ticket(1, "a"), ticket(2, "b")];
+    });
+    let polled = doorbell.poll("tickets").await;
+    assert_eq!(
+        (&polled["outcome"], &polled["events"]),
+        (&json!("unchanged"), &json!(0))
+    );
+    let polled = doorbell.poll("tickets").await;
+    assert_eq!(polled["outcome"], "not_modified", "{polled}");
+    assert_eq!(receiver.rings().len(), 1);
+}
+
+/// Deletions of a list whose other items change all the time are believed after two more polls.
+#[tokio::test]
+async fn a_mass_deletion_of_a_busy_list_is_told_of_and_rings_with_the_third_poll() {
+    let list = |ids: std::ops::Range<u64>, words: &str| ids.map(|id| ticket(id, words)).collect();
+    let upstream = Upstream::serving("/tickets", list(0..40, "a")).await;
+    let receiver = Receiver::accepting().await;
+    let doorbell = Doorbell::start(&config(&upstream, &receiver, "\"full\"", "")).await;
+    doorbell.poll("tickets").await;
+    for (words, expected) in [("b", "held"), ("c", "held"), ("d", "changed")] {
+        upstream.change("/tickets", |now| *now = list(0..5, words));
+        let polled = doorbell.poll("tickets").await;
+        assert_eq!(polled["outcome"], expected, "{polled}");
+    }
+    let rings = receiver.until_accepted(1 + 35 + 5).await;
+    let held = rings
+        .iter()
+        .filter(|ring| ring.event_type() == "doorbell.source.held");
+    let held: Vec<&Ring> = held.collect();
+    assert_eq!(held.len(), 1, "once");
+    let data = &held[0].event["data"];
+    assert_eq!(
+        (&data["reason"], &data["consecutive"]),
+        (&json!("guard"), &json!(1))
+    );
 }

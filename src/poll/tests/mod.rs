@@ -1,6 +1,10 @@
 //! What is committed, remembered and announced, without a store or an upstream.
 
+mod confirming;
 mod deletes;
+mod forgetting;
+mod guarding;
+mod life;
 mod stale;
 
 use std::collections::HashMap;
@@ -8,14 +12,14 @@ use std::collections::HashMap;
 use http::HeaderMap;
 
 use super::conclude::{Conclusion, Found, Learnt, Terms, Trouble, What};
+use super::judge::{Believed, Case, Open};
 use super::plan::{Basis, Changes, Draw};
 use super::*;
 use crate::client::Validators;
 use crate::config::{Baseline, Deletes, Every, Format, Keep};
-use crate::detect::{Differences, Entry, Held, Known, Path, Rules, Walk};
+use crate::detect::{self, Differences, Entry, Held, Known, Path, Rules, Walk};
 use crate::digest::{Digest, RawDigest};
 use crate::event::Kind;
-use crate::metrics::EventCounts;
 use crate::schedule::Severity;
 use crate::store::{Draft, ItemChange, Memory};
 use crate::upstream::Pacing;
@@ -64,6 +68,8 @@ pub(super) fn source() -> config::Source {
         items_max: 100,
         baseline: Baseline::Silent,
         deletes_max_ratio: 0.5,
+        forget: None,
+        confirm: None,
         stale_after: None,
         failing_after: 3,
         keep: Keep::Bodies,
@@ -99,6 +105,19 @@ fn known(items: &[(&str, u8)]) -> Vec<Known> {
     items.iter().map(item).collect()
 }
 
+/// What is believed where nothing is doubted.
+fn believed(source: &config::Source, basis: &Basis, differences: &Differences) -> Believed {
+    let case = Case {
+        source,
+        basis,
+        walk: &walk(),
+        rules: digest(5),
+        open: &Open::default(),
+        now: at(1000),
+    };
+    Believed::all(case, differences)
+}
+
 fn drawn(source: &config::Source, basis: &Basis, differences: &Differences) -> Changes {
     let stored = HashMap::from([("0".into(), r#"{"id":0}"#.into())]);
     plan::changes(Draw {
@@ -106,10 +125,18 @@ fn drawn(source: &config::Source, basis: &Basis, differences: &Differences) -> C
         basis,
         walk: &walk(),
         body: BODY.as_bytes(),
-        differences,
+        believed: &believed(source, basis, differences),
         stored: &stored,
     })
     .expect("the body is text")
+}
+
+fn wanted(
+    source: &config::Source,
+    basis: &Basis,
+    differences: &Differences,
+) -> Vec<detect::Subject> {
+    plan::wanted(source, basis, &believed(source, basis, differences))
 }
 
 /// Subject, whether an item stays, and what rings.
@@ -160,7 +187,7 @@ fn events_are_deleted_then_updated_then_created() {
         missing: vec![0],
         buried: Vec::new(),
     };
-    assert!(plan::wanted(&source, &basis, &differences).is_empty());
+    assert!(wanted(&source, &basis, &differences).is_empty());
     let changes = drawn(&source, &basis, &differences);
     let expected = [
         ("0", false, Some(Kind::Deleted)),
@@ -189,14 +216,14 @@ fn missing_items_stay_unless_the_walk_is_complete() {
         missing: vec![0],
         ..Differences::default()
     };
-    assert_eq!(plan::wanted(&source, &basis, &differences), ["0".into()]);
+    assert_eq!(wanted(&source, &basis, &differences), ["0".into()]);
     let full = drawn(&source, &basis, &differences);
     assert_eq!(shape(&full), [("0", false, Some(Kind::Deleted))]);
     let draft = full.items[0].event.as_ref().expect("rings");
     assert!(draft.content.starts_with(r#""previous":{"id":0},"#));
 
     source.deletes = Deletes::Never;
-    assert!(plan::wanted(&source, &basis, &differences).is_empty());
+    assert!(wanted(&source, &basis, &differences).is_empty());
     let never = drawn(&source, &basis, &differences);
     assert!(never.items.is_empty());
     assert_eq!(never.items_after, 4);
@@ -246,8 +273,10 @@ fn changed_rules_rewrite_what_did_not_change_silently() {
         missing: vec![0],
         ..Differences::default()
     };
-    let wanted = plan::wanted(&source, &basis, &differences);
-    assert_eq!(wanted, ["0".into(), "1".into()]);
+    assert_eq!(
+        wanted(&source, &basis, &differences),
+        ["0".into(), "1".into()]
+    );
     let changes = drawn(&source, &basis, &differences);
     let expected = [
         ("3", true, Some(Kind::Created)),
@@ -275,6 +304,7 @@ fn learnt() -> Learnt {
     Learnt {
         identity: digest(5),
         raw: Some(RawDigest::of(b"new")),
+        walk: Some(digest(7)),
         validators: Validators {
             etag: Some("\"new\"".to_owned()),
             last_modified: None,
@@ -404,7 +434,7 @@ fn a_held_poll_is_announced_once_and_learns_nothing() {
         ..Memory::default()
     };
     let held = |polls| Held {
-        walk: digest(9),
+        deletions: digest(9),
         polls,
     };
     let first = conclude::success(terms(&source, &memory), found(What::Held(held(1))));
@@ -423,7 +453,7 @@ fn a_held_poll_is_announced_once_and_learns_nothing() {
     assert!(second.announcements.is_empty());
     assert!(conclude::must_write(&first.memory, &second.memory));
 
-    let what = What::Changes(Changes::default(), learnt());
+    let what = What::Changes(Changes::default(), learnt(), None);
     let believed = conclude::success(terms(&source, &second.memory), found(what));
     assert_eq!(believed.memory.held, None);
     assert_eq!(believed.memory.validators, learnt().validators);
@@ -449,11 +479,10 @@ fn a_poll_that_rings_is_changed_and_a_silent_one_is_not() {
                 now: None,
                 event,
             }],
-            counts: EventCounts::default(),
             items_after: 1,
-            is_baseline: false,
+            ..Changes::default()
         };
-        let what = What::Changes(changes, learnt());
+        let what = What::Changes(changes, learnt(), None);
         let conclusion = conclude::success(terms(&source, &memory), found(what));
         assert_eq!(conclusion.outcome, expected);
         assert_eq!(conclusion.memory.rules, Some(digest(5)));
@@ -508,22 +537,4 @@ fn answers_read_as_the_contract_says() {
         json,
         r#"{"outcome":"not_modified","reason":null,"events":0,"event_ids":[]}"#
     );
-}
-
-/// A glitch of an empty list must not empty a snapshot that is being replaced: the next poll would
-/// ring everything as created.
-#[test]
-fn a_replaced_snapshot_is_guarded_too() {
-    let mut source = source();
-    source.deletes = Deletes::Never;
-    let items: Vec<(String, u8)> = (10..50).map(|id| (id.to_string(), 1)).collect();
-    let items: Vec<(&str, u8)> = items.iter().map(|(id, n)| (id.as_str(), *n)).collect();
-    let walk = Walk {
-        entries: Vec::new(),
-        digest: digest(9),
-    };
-    let judged = plan::judge(&source, &Basis::Replaced(known(&items)), &walk, None);
-    assert!(matches!(judged, plan::Judgement::Held(_)), "{judged:?}");
-    let judged = plan::judge(&source, &Basis::Snapshot(known(&items)), &walk, None);
-    assert!(!matches!(judged, plan::Judgement::Held(_)), "{judged:?}");
 }

@@ -63,12 +63,12 @@ fn same() -> What {
 
 fn change() -> What {
     let changes = drawn(&source(), &Basis::Snapshot(Vec::new()), &all_created());
-    What::Changes(changes, learnt())
+    What::Changes(changes, learnt(), None)
 }
 
 fn baseline() -> What {
     let changes = drawn(&source(), &Basis::First, &all_created());
-    What::Changes(changes, learnt())
+    What::Changes(changes, learnt(), None)
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_source_that_brings_nothing_new_is_told_of_once_and_again_after_news() {
 fn whatever_polls_come_to_what_brings_nothing_new_grows_stale() {
     let held = || {
         What::Held(Held {
-            walk: digest(9),
+            deletions: digest(9),
             polls: 1,
         })
     };

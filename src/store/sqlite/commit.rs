@@ -8,12 +8,12 @@ use rusqlite::{Connection, params};
 
 use super::numbering::{self, Rung, Seal, Tally};
 use super::packed::{Packed, Packer};
-use super::{Sqlite, items, sources, unknown};
+use super::{Sqlite, items, sources, unknown, unseen};
 use crate::detect::Subject;
 use crate::digest::Digest;
 use crate::event::{Cause, Kind};
 use crate::store::{
-    Committed, ItemChange, LARGE_CHANGES, PollCommit, SnapshotId, SourceId, StoreError,
+    Committed, ItemChange, LARGE_CHANGES, Mark, PollCommit, SnapshotId, SourceId, StoreError,
 };
 use crate::time::Timestamp;
 
@@ -35,6 +35,8 @@ pub(super) struct Head {
     cause: Cause,
     memory: String,
     settles: bool,
+    /// Of a large poll, those that are not written yet.
+    pub(super) marks: Vec<Mark>,
     announcements: Vec<Rung>,
 }
 
@@ -53,7 +55,8 @@ impl Sqlite {
     ) -> Result<Committed, StoreError> {
         let changes = std::mem::take(&mut poll.changes);
         let bytes = changes.iter().map(bytes_of).sum::<usize>();
-        let is_large = changes.len() > LARGE_CHANGES || (changes.len() > 1 && bytes > CHUNK_BYTES);
+        let rows = changes.len() + poll.marks.len();
+        let is_large = rows > LARGE_CHANGES || (changes.len() > 1 && bytes > CHUNK_BYTES);
         let head = Head::of(poll)?;
         if is_large {
             // A task of its own, so that a caller who goes away does not leave it half done.
@@ -78,7 +81,7 @@ impl Sqlite {
         poll: &Arc<(Head, Vec<Change>)>,
         bytes: usize,
     ) -> Result<Option<Committed>, StoreError> {
-        let rows = weight(poll.1.len(), bytes);
+        let rows = weight(poll.1.len() + poll.0.marks.len(), bytes);
         let poll = Arc::clone(poll);
         self.write(rows, move |connection| {
             let (head, changes) = &*poll;
@@ -144,6 +147,7 @@ impl Head {
             cause: poll.cause,
             memory,
             settles: poll.settles_snapshot,
+            marks: poll.marks,
             announcements: numbering::pack(poll.announcements),
         })
     }
@@ -169,6 +173,7 @@ impl Head {
         if moved == 0 {
             return Err(unknown("snapshot"));
         }
+        unseen::mark(connection, self.snapshot, &self.marks)?;
         let mut committed = Committed::default();
         if let Some(generation) = generation.filter(|_| tally.events() > 0) {
             let seal = Seal {

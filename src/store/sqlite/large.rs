@@ -14,9 +14,9 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::commit::{self, CHUNK_BYTES, Change, Head};
 use super::numbering::{self, Tally};
-use super::{Sqlite, items, stored};
+use super::{Sqlite, items, stored, unseen};
 use crate::event::{EventKey, ORDINAL_MAX};
-use crate::store::{CHUNK_CHANGES, Committed, ItemChange, SnapshotId, SourceId, StoreError};
+use crate::store::{CHUNK_CHANGES, Committed, ItemChange, Mark, SnapshotId, SourceId, StoreError};
 
 /// Chunks handed in and not yet answered: one is written while the next is packed.
 const AHEAD: usize = 2;
@@ -43,9 +43,18 @@ impl Sqlite {
 
     async fn write_large(
         &self,
-        head: Head,
+        mut head: Head,
         changes: Vec<ItemChange>,
     ) -> Result<Committed, StoreError> {
+        let (snapshot, mut marks) = (head.snapshot, std::mem::take(&mut head.marks).into_iter());
+        loop {
+            let chunk: Vec<Mark> = marks.by_ref().take(CHUNK_CHANGES).collect();
+            if chunk.is_empty() {
+                break;
+            }
+            let work = move |connection: &Connection| unseen::mark(connection, snapshot, &chunk);
+            self.write(CHUNK_CHANGES, work).await?;
+        }
         let place = (head.snapshot, self.begin(head.source, head.snapshot).await?);
         let mut tally = Tally::default();
         let mut answers = VecDeque::new();

@@ -24,6 +24,7 @@ mod sources;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod unseen;
 mod writer;
 
 use std::collections::HashSet;

@@ -13,7 +13,11 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::store::StoreError;
 
 /// Each entry brings the schema from its index to the next version. Never edited, only appended.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+];
 
 /// `door` in ASCII, so that `file` and a second program can tell whose database it is.
 const APPLICATION_ID: i64 = 0x646f_6f72;

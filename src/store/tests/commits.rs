@@ -300,3 +300,40 @@ async fn a_note_outlives_the_process_and_leaves_items_alone() {
     assert_eq!((&kept.memory, kept.items), (&memory, None));
     store.note(vec![]).await.expect("nothing to do");
 }
+
+#[tokio::test]
+async fn marks_are_set_and_cleared_by_small_and_large_polls_alike() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let other = source(&store, "other").await;
+    let unseen = async |source: &SourceState| {
+        let unseen = store.unseen(source.snapshot).await.expect("reads");
+        let pairs = unseen
+            .into_iter()
+            .map(|unseen| (unseen.subject, unseen.since));
+        pairs.collect::<Vec<_>>()
+    };
+    for count in [3, 1_000] {
+        let mark = |n: usize, since| Mark {
+            subject: format!("i{n:05}").into(),
+            since,
+        };
+        let (first, later) = (place.now(), place.now().plus(DAY));
+        let mut poll = place.poll(&issues, vec![created("a")]);
+        poll.marks = (0..count).map(|n| mark(n, Some(first))).collect();
+        store.commit(poll).await.expect("commits");
+        let mut poll = place.poll(&issues, Vec::new());
+        poll.marks = (1..count).map(|n| mark(n, None)).collect();
+        poll.marks.push(mark(count, Some(later)));
+        poll.marks.push(mark(count + 1, None));
+        store.commit(poll).await.expect("commits");
+        let expected = [mark(0, Some(first)), mark(count, Some(later))];
+        let expected = expected.map(|mark| (mark.subject, mark.since));
+        assert_eq!(unseen(&issues).await, expected, "{count}");
+        assert_eq!(unseen(&other).await, []);
+        let mut poll = place.poll(&issues, Vec::new());
+        poll.marks = vec![mark(0, None), mark(count, None)];
+        store.commit(poll).await.expect("commits");
+    }
+}

@@ -73,6 +73,7 @@ impl Place {
             memory: Memory::default(),
             changes,
             settles_snapshot: true,
+            marks: Vec::new(),
             announcements: Vec::new(),
         }
     }

@@ -110,3 +110,34 @@ async fn sources_keep_their_numbers_and_memory() {
     assert_eq!((&after[0].memory, after[0].items), (&memory, Some(0)));
     assert_eq!(after[2], before[0]);
 }
+
+/// As the first doorbell left it: one source, one item, a poll that its guard held.
+#[tokio::test]
+async fn a_store_of_the_first_schema_is_brought_up_to_date() {
+    let place = Place::new();
+    let old = rusqlite::Connection::open(place.settings().path).expect("opens");
+    old.execute_batch(include_str!("../sqlite/schema_1.sql"))
+        .expect("the first schema");
+    let memory = r#"{"failures":2,"held":{"walk":"01010101010101010101010101010101","polls":1}}"#;
+    old.execute_batch(&format!(
+        "PRAGMA application_id = 0x646f6f72; PRAGMA user_version = 1;
+        INSERT INTO sources(id, name, sequence) VALUES (1, 'issues', 7);
+        INSERT INTO snapshots(id, source, settled, items, memory) VALUES (1, 1, 1, 1, '{memory}');
+        INSERT INTO items(snapshot, subject, generation, digest) VALUES (1, 'a', 0, zeroblob(16));"
+    ))
+    .expect("writes");
+    drop(old);
+
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    assert_eq!((issues.items, issues.memory.failures), (Some(1), 2));
+    assert_eq!(issues.memory.held.map(|held| held.polls), Some(1));
+    assert_eq!(subjects(&store, &issues).await, ["a"]);
+    let mut poll = place.poll(&issues, vec![created("b")]);
+    poll.marks = vec![Mark {
+        subject: "a".into(),
+        since: Some(place.now()),
+    }];
+    let committed = store.commit(poll).await.expect("commits");
+    assert_eq!(committed.first_sequence, 8);
+}

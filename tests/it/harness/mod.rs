@@ -18,7 +18,7 @@ pub(crate) use doorbell::{Corpse, Doorbell, Process, poll, run, run_to_end};
 pub(crate) use receiver::{Behaviour, Receiver, Ring};
 pub(crate) use scrape::Scrape;
 pub(crate) use story::{Story, by_id};
-pub(crate) use upstream::{Answering, Upstream};
+pub(crate) use upstream::{Answering, Arrival, Upstream};
 
 /// The secret of every test's endpoint.
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
