@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use doorbell::clock::Clock;
 use doorbell::config;
 use doorbell::digest::Context;
-use doorbell::event::{Cause, EventKey, Kind};
+use doorbell::event::{Cause, EventKey, Kind, Partition};
 use doorbell::metrics::{Metrics, StoreMetrics};
 use doorbell::name::Name;
 use doorbell::store::{
@@ -99,6 +99,7 @@ fn poll(source: &SourceState, changes: Vec<ItemChange>) -> PollCommit {
     PollCommit {
         source: source.id,
         snapshot: source.snapshot,
+        partition: Partition::default(),
         at: Clock::system().now(),
         cause: Cause::Poll,
         memory: Memory::default(),

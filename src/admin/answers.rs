@@ -226,7 +226,8 @@ fn event_json(event: &Event) -> String {
 }
 
 fn delivery_json(delivery: &Delivery) -> Value {
-    json!({
+    let partition = &delivery.partition;
+    let mut told = json!({
         "id": delivery.id.to_string(),
         "endpoint": delivery.endpoint.as_str(),
         "event": delivery.event.map(|id| id.to_string()),
@@ -241,7 +242,11 @@ fn delivery_json(delivery: &Delivery) -> Value {
         "due": delivery.due.map(|at| at.to_string()),
         "committed_at": delivery.committed_at.to_string(),
         "settled_at": delivery.settled_at.map(|at| at.to_string()),
-    })
+    });
+    if !partition.is_whole() {
+        told["partition"] = json!(partition.values());
+    }
+    told
 }
 
 /// `issues.updated` into its source and kind.

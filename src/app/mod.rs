@@ -179,11 +179,8 @@ struct Build {
 impl Build {
     async fn sources(&self) -> anyhow::Result<BTreeMap<Name, SourceId>> {
         let names: Vec<Name> = self.live.load().sources.keys().cloned().collect();
-        let states = self.store.sources(&names).await?;
-        Ok(names
-            .into_iter()
-            .zip(states.into_iter().map(|state| state.id))
-            .collect())
+        let ids = self.store.register(&names).await?;
+        Ok(names.into_iter().zip(ids).collect())
     }
 
     fn upstreams(&self) -> anyhow::Result<Upstreams> {

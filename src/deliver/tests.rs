@@ -253,6 +253,7 @@ impl House {
         let poll = PollCommit {
             source: self.source.id,
             snapshot: self.source.snapshot,
+            partition: crate::event::Partition::default(),
             at: Clock::system().now(),
             cause: Cause::Poll,
             memory: Memory::default(),

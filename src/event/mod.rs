@@ -5,6 +5,7 @@
 
 mod glob;
 mod id;
+mod partition;
 
 use std::fmt::Write as _;
 
@@ -12,6 +13,7 @@ use serde_json::value::RawValue;
 
 pub use glob::Glob;
 pub use id::{EventId, EventKey, ORDINAL_MAX};
+pub use partition::Partition;
 
 use crate::digest::Digest;
 use crate::time::Timestamp;
@@ -124,6 +126,8 @@ pub struct Event {
     pub source: std::sync::Arc<str>,
     /// What happened.
     pub kind: Kind,
+    /// Which part of its source the item is in.
+    pub partition: Partition,
     /// The item it happened to; empty for documents.
     pub subject: Box<str>,
     /// Its number within the source, from 1, without gaps.
@@ -157,10 +161,13 @@ impl Event {
             self.at
         );
         if Kind::OF_SOURCES.contains(&self.kind) {
+            let _ = write!(body, r#""source":"{}","#, self.source);
+            if !self.partition.is_whole() {
+                let _ = write!(body, r#""partition":{},"#, self.partition);
+            }
             let _ = write!(
                 body,
-                r#""source":"{}","subject":{},"sequence":{},"cause":"{}","#,
-                self.source,
+                r#""subject":{},"sequence":{},"cause":"{}","#,
                 serde_json::Value::from(&*self.subject),
                 self.sequence,
                 self.cause.as_str()
@@ -233,6 +240,15 @@ pub fn operational(
     .into()
 }
 
+/// The members of an operational event's `data` that tells of one partition alone.
+#[must_use]
+pub fn of_partition(content: &str, partition: &Partition) -> Box<str> {
+    if partition.is_whole() {
+        return content.into();
+    }
+    format!(r#"{content},"partition":{partition}"#).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,6 +267,7 @@ mod tests {
             id: EventId::new(EventKey::new(3, 0), 7),
             source: "issues".into(),
             kind: Kind::Updated,
+            partition: Partition::default(),
             subject: "a\"b".into(),
             sequence: 1007,
             at: Timestamp::from_millis(0),
@@ -270,11 +287,37 @@ mod tests {
     }
 
     #[test]
+    fn an_event_of_a_divided_source_tells_its_partition() {
+        let values = [("repo".to_owned(), "a/b".to_owned())];
+        let event = Event {
+            id: EventId::new(EventKey::new(3, 0), 7),
+            source: "issues".into(),
+            kind: Kind::Deleted,
+            partition: Partition::of(&values.into()),
+            subject: "1".into(),
+            sequence: 1,
+            at: Timestamp::from_millis(0),
+            cause: Cause::Poll,
+            content: Content {
+                previous_digest: Some(Digest::from_bytes([1; 16])),
+                ..Content::default()
+            }
+            .members(),
+        };
+        let body = event.body();
+        assert!(
+            body.contains(r#""source":"issues","partition":{"repo":"a/b"},"subject":"1","#),
+            "{body}"
+        );
+    }
+
+    #[test]
     fn operational_body_has_no_sequence() {
         let event = Event {
             id: EventId::new(EventKey::new(3, 0), 7),
             source: OPERATIONAL_SOURCE.into(),
             kind: Kind::SourceFailing,
+            partition: Partition::default(),
             subject: "source/issues".into(),
             sequence: 9,
             at: Timestamp::from_millis(0),

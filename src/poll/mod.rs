@@ -42,7 +42,7 @@ pub use look::{Look, LookError, look};
 
 use crate::clock::Clock;
 use crate::config;
-use crate::event::EventId;
+use crate::event::{EventId, Partition};
 use crate::metrics::PollMetrics;
 use crate::name::Name;
 use crate::shutdown::{Phase, Shutdown};
@@ -228,7 +228,10 @@ impl Poller {
             let place = (sources.len(), line);
             let watched = Arc::new(Watched::new(source, state.id, place, &parts.metrics));
             let due = first_poll(source, &state.memory, state.items.is_some(), now);
-            hall.seat(Arc::new(Seat::new(&watched, state)), due);
+            hall.seat(
+                Arc::new(Seat::new(&watched, Partition::default(), state)),
+                due,
+            );
             sources.push(watched);
         }
         let room = Arc::new(Room {

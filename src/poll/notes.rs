@@ -149,6 +149,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+    use crate::event::Partition;
     use crate::metrics::{Metrics, PollMetrics};
     use crate::poll::seat::Watched;
     use crate::poll::tests::source;
@@ -163,7 +164,7 @@ mod tests {
             memory: Memory::default(),
             items: None,
         };
-        Arc::new(Seat::new(&Arc::new(watched), state))
+        Arc::new(Seat::new(&Arc::new(watched), Partition::default(), state))
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use super::hall::Standing;
 use super::notes::Desk;
 use super::{LastError, SourceCondition, SourceStatus, reasons};
 use crate::config;
+use crate::event::Partition;
 use crate::metrics::{PollMetrics, SourceSeries};
 use crate::name::Name;
 use crate::store::{Memory, SnapshotId, SourceId, SourceState};
@@ -32,6 +33,7 @@ pub(super) struct Watched {
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) source: Arc<Watched>,
+    pub(super) partition: Partition,
     pub(super) snapshot: SnapshotId,
     /// Changed by the one poll in flight; read by everyone.
     pub(super) mind: Mutex<Mind>,
@@ -107,10 +109,11 @@ impl Watched {
 
 impl Seat {
     /// A partition as the store remembers it.
-    pub(super) fn new(source: &Arc<Watched>, state: SourceState) -> Self {
+    pub(super) fn new(source: &Arc<Watched>, partition: Partition, state: SourceState) -> Self {
         source.series.stands(state.items, state.memory.succeeded_at);
         Self {
             source: Arc::clone(source),
+            partition,
             snapshot: state.snapshot,
             mind: Mutex::new(Mind {
                 memory: state.memory,

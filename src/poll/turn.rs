@@ -136,6 +136,7 @@ impl Turn<'_> {
             let commit = PollCommit {
                 source: self.seat.source.id,
                 snapshot: self.seat.snapshot,
+                partition: self.seat.partition.clone(),
                 at: self.room.clock.now(),
                 cause: Cause::Poll,
                 memory: memory.clone(),

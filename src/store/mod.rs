@@ -18,7 +18,7 @@ mod sqlite;
 mod tests;
 mod types;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 pub use types::*;
@@ -26,7 +26,7 @@ pub use types::*;
 use crate::clock::Clock;
 use crate::config;
 use crate::detect::{Known, Subject};
-use crate::event::{Event, EventId, EventKey};
+use crate::event::{Event, EventId, EventKey, Partition};
 use crate::metrics::StoreMetrics;
 use crate::name::Name;
 use sqlite::Sqlite;
@@ -72,13 +72,56 @@ impl Store {
         reading.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// The durable state of these sources, in their order; unknown ones are registered.
+    /// The numbers of these sources, in their order; unknown ones are registered.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn register(&self, names: &[Name]) -> Result<Vec<SourceId>, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.register(names).await
+    }
+
+    /// The durable state of these partitions of sources, in their order; unknown ones are
+    /// registered, and those that had left are back.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn partitions(
+        &self,
+        wanted: Vec<(SourceId, Partition)>,
+    ) -> Result<Vec<SourceState>, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.partitions(wanted).await
+    }
+
+    /// The durable state of these sources, none of them divided, in their order; unknown ones are
+    /// registered.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn sources(&self, names: &[Name]) -> Result<Vec<SourceState>, StoreError> {
+        let ids = self.register(names).await?.into_iter();
+        let wholes = ids.map(|id| (id, Partition::default()));
+        self.partitions(wholes.collect()).await
+    }
+
+    /// These snapshots are of partitions that are not polled any more: they are deleted after
+    /// `retain`, unless the partition is back by then.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn leave(&self, snapshots: Vec<SnapshotId>) -> Result<(), StoreError> {
         let Backend::Sqlite(store) = &self.backend;
-        store.sources(names).await
+        store.leave(snapshots).await
+    }
+
+    /// As [`Self::leave`], for all snapshots but these.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn leave_others(&self, stay: HashSet<SnapshotId>) -> Result<(), StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.leave_others(stay).await
     }
 
     /// The snapshot's items, ascending by subject (bytewise).

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::client::Validators;
 use crate::detect::{Held, Known, Pending, Subject};
 use crate::digest::{Digest, RawDigest};
-use crate::event::{Cause, Event, EventId, EventKey, Kind, ORDINAL_MAX};
+use crate::event::{Cause, Event, EventId, EventKey, Kind, ORDINAL_MAX, Partition};
 use crate::name::Name;
 use crate::time::Timestamp;
 
@@ -77,12 +77,12 @@ pub enum StoreError {
     Database(String),
 }
 
-/// What a source remembers from poll to poll.
+/// What a partition of a source remembers from poll to poll.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceState {
     /// The source.
     pub id: SourceId,
-    /// Its snapshot.
+    /// The partition's snapshot.
     pub snapshot: SnapshotId,
     /// What it remembers; default for a source that was never polled.
     pub memory: Memory,
@@ -182,6 +182,8 @@ pub struct PollCommit {
     pub source: SourceId,
     /// The snapshot.
     pub snapshot: SnapshotId,
+    /// The partition of which that is.
+    pub partition: Partition,
     /// When the changes were detected.
     pub at: Timestamp,
     /// Why doorbell looked.
@@ -298,7 +300,7 @@ pub struct Scanned {
     pub key: EventKey,
     /// What happened.
     pub kind: Kind,
-    /// The item.
+    /// The line of the item's events, [`Partition::line`].
     pub subject: Subject,
     /// When it was committed.
     pub at: Timestamp,
@@ -322,7 +324,7 @@ pub struct Parked {
     pub event: EventKey,
     /// What happened.
     pub kind: Kind,
-    /// The event's subject.
+    /// The line of the item's events, [`Partition::line`].
     pub subject: Subject,
     /// When the event was committed.
     pub at: Timestamp,
@@ -352,7 +354,7 @@ pub struct Settling {
 pub struct Settled {
     /// The delivery.
     pub delivery: DeliveryId,
-    /// The event's subject.
+    /// The line of the item's events, [`Partition::line`].
     pub subject: Subject,
     /// The event's kind.
     pub kind: Kind,
@@ -445,6 +447,8 @@ pub struct Delivery {
     pub event: Option<EventId>,
     /// The event's type.
     pub event_type: String,
+    /// The event's partition.
+    pub partition: Partition,
     /// The event's subject.
     pub subject: Subject,
     /// Where it stands.

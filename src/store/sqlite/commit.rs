@@ -11,7 +11,7 @@ use super::packed::{Packed, Packer};
 use super::{Sqlite, items, sources, unknown, unseen};
 use crate::detect::Subject;
 use crate::digest::Digest;
-use crate::event::{Cause, Kind};
+use crate::event::{Cause, Kind, Partition};
 use crate::store::{
     Committed, ItemChange, LARGE_CHANGES, Mark, PollCommit, SnapshotId, SourceId, StoreError,
 };
@@ -31,6 +31,7 @@ const ROW_BYTES: usize = 4 * 1024;
 pub(super) struct Head {
     pub(super) source: SourceId,
     pub(super) snapshot: SnapshotId,
+    pub(super) partition: Partition,
     at: Timestamp,
     cause: Cause,
     memory: String,
@@ -96,7 +97,7 @@ impl Sqlite {
             let generation = numbering::next_generation(connection)?;
             for change in changes {
                 tally.grown += items::replace(connection, head.snapshot, generation, change)?;
-                tally.ring(connection, generation, change)?;
+                tally.ring(connection, (generation, &head.partition), change)?;
             }
             head.finish(connection, Some(generation), &tally).map(Some)
         })
@@ -143,6 +144,7 @@ impl Head {
         Ok(Self {
             source: poll.source,
             snapshot: poll.snapshot,
+            partition: poll.partition,
             at: poll.at,
             cause: poll.cause,
             memory,

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use super::lanes::{kind_of, source_name};
 use super::settle::{ACCEPTED, DEAD};
 use super::{At, Sqlite, impossible, stored};
-use crate::event::{EventId, EventKey, Kind, ORDINAL_MAX};
+use crate::event::{EventId, EventKey, Kind, ORDINAL_MAX, Partition};
 use crate::name::Name;
 use crate::store::{
     Attempt, Delivery, DeliveryId, DeliveryQuery, DeliveryState, LISTED_MAX, LaneId, SourceId,
@@ -64,7 +64,7 @@ struct Found {
     id: DeliveryId,
     source: SourceId,
     kind: Kind,
-    subject: String,
+    line: String,
     attempts: u32,
     due: Option<Timestamp>,
     committed_at: Timestamp,
@@ -215,7 +215,7 @@ impl Found {
             },
             source: lane.source,
             kind: kind_of(row.get(1)?)?,
-            subject: row.get(2)?,
+            line: row.get(2)?,
             attempts: row.get(3)?,
             due: row.get::<_, Option<At>>(4)?.map(|at| at.0),
             committed_at: row.get::<_, At>(5)?.0,
@@ -238,12 +238,14 @@ impl Found {
             .optional()?;
         let source = source_name(connection, self.source)
             .map_err(|_| impossible("a lane of an unknown source"))?;
+        let (partition, subject) = Partition::of_line(&self.line);
         Ok(Delivery {
             id: self.id,
             endpoint: endpoint.clone(),
             event: salt.map(|salt| EventId::new(key, salt.cast_unsigned())),
             event_type: self.kind.event_type(&source),
-            subject: self.subject.into(),
+            partition,
+            subject: subject.into(),
             state,
             attempts: self.attempts,
             due: self.due,

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::packed::Unpacker;
 use super::{At, Sqlite, counted, impossible, numbering, stored};
 use crate::detect::Subject;
-use crate::event::{Event, EventId, EventKey, Kind, ORDINAL_MAX};
+use crate::event::{Event, EventId, EventKey, Kind, ORDINAL_MAX, Partition};
 use crate::name::Name;
 use crate::store::{
     LaneId, LaneState, Parked, SCAN_INLINE_BYTES, SCAN_MAX, Scanned, SourceId, StoreError,
@@ -305,11 +305,14 @@ impl Visible {
 
     fn told(&self, row: &Row<'_>, content: Box<str>) -> Result<Event, StoreError> {
         let key = EventKey::from_number(row.get(0)?);
+        let line = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+        let (partition, subject) = Partition::of_line(line);
         Ok(Event {
             id: EventId::new(key, self.salt),
             source: Arc::clone(&self.source),
             kind: kind_of(row.get(1)?)?,
-            subject: row.get::<_, String>(2)?.into(),
+            partition,
+            subject: subject.into(),
             sequence: counted(self.first_sequence + i64::from(key.ordinal())),
             at: self.at,
             cause: self.cause,

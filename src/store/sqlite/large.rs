@@ -15,7 +15,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::commit::{self, CHUNK_BYTES, Change, Head};
 use super::numbering::{self, Tally};
 use super::{Sqlite, items, stored, unseen};
-use crate::event::{EventKey, ORDINAL_MAX};
+use crate::event::{EventKey, ORDINAL_MAX, Partition};
 use crate::store::{CHUNK_CHANGES, Committed, ItemChange, Mark, SnapshotId, SourceId, StoreError};
 
 /// Chunks handed in and not yet answered: one is written while the next is packed.
@@ -55,7 +55,8 @@ impl Sqlite {
             let work = move |connection: &Connection| unseen::mark(connection, snapshot, &chunk);
             self.write(CHUNK_CHANGES, work).await?;
         }
-        let place = (head.snapshot, self.begin(head.source, head.snapshot).await?);
+        let generation = self.begin(head.source, snapshot).await?;
+        let place = (snapshot, generation);
         let mut tally = Tally::default();
         let mut answers = VecDeque::new();
         let mut changes = changes.into_iter().peekable();
@@ -65,13 +66,16 @@ impl Sqlite {
                 let chunk = commit::pack(chunk, bytes).await?;
                 let first = tally.reserve(&chunk);
                 let rows = commit::weight(chunk.len(), bytes);
-                let work = move |connection: &Connection| add(connection, place, first, &chunk);
+                let partition = head.partition.clone();
+                let work = move |connection: &Connection| {
+                    add(connection, place, (&partition, first), &chunk)
+                };
                 answers.push_back(self.hand_in(rows, work).await?);
             } else if let Some(answer) = answers.pop_front() {
                 tally.grown += answer.await.unwrap_or(Err(StoreError::Closed))?;
             }
         }
-        self.finish(head, place.1, tally).await
+        self.finish(head, generation, tally).await
     }
 
     /// Registers a large poll and takes its generation.
@@ -160,13 +164,13 @@ fn next_chunk(
 pub(super) fn add(
     connection: &Connection,
     place: (SnapshotId, i64),
-    mut tally: Tally,
+    (partition, mut tally): (&Partition, Tally),
     chunk: &[Change],
 ) -> Result<i64, StoreError> {
     let before = tally.grown;
     for change in chunk {
         tally.grown += items::add(connection, place, change)?;
-        tally.ring(connection, place.1, change)?;
+        tally.ring(connection, (place.1, partition), change)?;
     }
     Ok(tally.grown - before)
 }

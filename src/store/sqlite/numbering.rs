@@ -6,7 +6,7 @@ use super::commit::Change;
 use super::packed::{Packed, Packer};
 use super::{counted, unknown};
 use crate::detect::Subject;
-use crate::event::{Cause, EventId, EventKey, Kind, ORDINAL_MAX};
+use crate::event::{Cause, EventId, EventKey, Kind, ORDINAL_MAX, Partition};
 use crate::store::{Announcement, COMMITTED_IDS_MAX, Committed, SourceId, StoreError};
 use crate::time::Timestamp;
 
@@ -35,13 +35,14 @@ impl Tally {
     pub(super) fn ring(
         &mut self,
         connection: &Connection,
-        generation: i64,
+        (generation, partition): (i64, &Partition),
         change: &Change,
     ) -> Result<(), StoreError> {
         let Some((kind, content)) = &change.event else {
             return Ok(());
         };
-        self.insert(connection, generation, (*kind, &change.subject, content))
+        let line = partition.line(&change.subject);
+        self.insert(connection, generation, (*kind, &line, content))
     }
 
     /// Sets apart the numbers of a chunk's events; what was counted before them.
@@ -58,7 +59,7 @@ impl Tally {
         &mut self,
         connection: &Connection,
         generation: i64,
-        (kind, subject, content): (Kind, &str, &Packed),
+        (kind, line, content): (Kind, &str, &Packed),
     ) -> Result<(), StoreError> {
         let ordinal = u32::try_from(self.events())
             .ok()
@@ -69,7 +70,7 @@ impl Tally {
         connection.prepare_cached(sql)?.execute(params![
             EventKey::new(generation, ordinal).number(),
             kind.number(),
-            subject,
+            line,
             content.form,
             content.digest.as_bytes(),
             content.bytes

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{Sqlite, counted, stored};
+use super::{Sqlite, counted, items, stored};
 use crate::event::{EventKey, ORDINAL_MAX};
 use crate::store::{LaneId, Retained, StoreError};
 use crate::time::Timestamp;
@@ -33,6 +33,7 @@ impl Sqlite {
             .forget_dead(now.minus(self.settings.retain_dead))
             .await?;
         self.forget_left(cutoff).await?;
+        self.forget_partitions(cutoff).await?;
         let events = self.forget_events(now, cutoff).await?;
         let attempts = self.forget_attempts(cutoff).await?;
         self.shrink().await?;
@@ -91,6 +92,13 @@ impl Sqlite {
                 self.write(ROWS, delete).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Snapshots of partitions that the configuration no longer has.
+    async fn forget_partitions(&self, cutoff: Timestamp) -> Result<(), StoreError> {
+        let forget = move |connection: &Connection| forget_partitions(connection, cutoff);
+        while self.write(ROWS, forget).await? {}
         Ok(())
     }
 
@@ -179,6 +187,35 @@ impl Sqlite {
     fn is_active(&self, lane: i64) -> bool {
         self.active.lock().contains(&LaneId(lane))
     }
+}
+
+/// Deletes some rows of snapshots that left before `cutoff`; whether there may be more.
+fn forget_partitions(connection: &Connection, cutoff: Timestamp) -> Result<bool, StoreError> {
+    let sql = "SELECT id, 0 FROM snapshots INDEXED BY snapshots_left WHERE left_at < ?1 LIMIT ?2";
+    let left = keys(connection, sql, &[cutoff.as_millis(), stored(ROWS)])?;
+    let mut room = ROWS;
+    for (snapshot, _) in &left {
+        let sql = "SELECT subject, generation, body FROM items WHERE snapshot = ?1 LIMIT ?2";
+        let mut query = connection.prepare_cached(sql)?;
+        let rows = query.query_map([*snapshot, stored(room)], |row| {
+            Ok((row.get::<_, String>(0)?, (row.get(1)?, row.get(2)?)))
+        })?;
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        for (subject, row) in &rows {
+            items::delete(connection, *snapshot, subject, *row)?;
+        }
+        room = room.saturating_sub(rows.len() + 1);
+        if room == 0 {
+            return Ok(true);
+        }
+        for sql in [
+            "DELETE FROM unseen WHERE snapshot = ?1",
+            "DELETE FROM snapshots WHERE id = ?1",
+        ] {
+            connection.prepare_cached(sql)?.execute([snapshot])?;
+        }
+    }
+    Ok(left.len() == ROWS)
 }
 
 /// By source, the lowest watermark of its active lanes: events after it are pending.

@@ -1,43 +1,112 @@
 //! What sources remember: their registration, memory, items and kept bodies.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::packed::Unpacker;
 use super::{Sqlite, counted, impossible};
 use crate::detect::{Known, Subject};
 use crate::digest::Digest;
+use crate::event::Partition;
 use crate::name::Name;
 use crate::store::{Memory, Note, SnapshotId, SourceId, SourceState, StoreError};
 
-/// Sources that one job registers, so that a start with many does not hold the writer.
-const SOURCES_MAX: usize = 256;
+/// Rows that one job registers: some 10 ms of the writer's time.
+const ROWS: usize = 1_024;
 
 impl Sqlite {
-    pub(in crate::store) async fn sources(
+    pub(in crate::store) async fn register(
         &self,
         names: &[Name],
-    ) -> Result<Vec<SourceState>, StoreError> {
-        let mut states = Vec::with_capacity(names.len());
-        for chunk in names.chunks(SOURCES_MAX) {
+    ) -> Result<Vec<SourceId>, StoreError> {
+        let mut ids = Vec::with_capacity(names.len());
+        for chunk in names.chunks(ROWS) {
             let wanted = chunk.to_vec();
-            let found = self
-                .read(move |connection| find_all(connection, &wanted))
-                .await?;
-            if let Some(found) = found {
+            let found = self.read(move |connection| ids_of(connection, &wanted));
+            if let Some(found) = found.await? {
+                ids.extend(found);
+                continue;
+            }
+            let wanted = chunk.to_vec();
+            let register = move |connection: &Connection| {
+                let sql = "INSERT INTO sources(name) VALUES (?1) ON CONFLICT DO NOTHING";
+                let mut insert = connection.prepare_cached(sql)?;
+                for name in &wanted {
+                    insert.execute([name.as_str()])?;
+                }
+                ids_of(connection, &wanted)
+            };
+            let found = self.write(chunk.len(), register).await?;
+            ids.extend(found.ok_or_else(|| impossible("a source without number"))?);
+        }
+        Ok(ids)
+    }
+
+    pub(in crate::store) async fn partitions(
+        &self,
+        wanted: Vec<(SourceId, Partition)>,
+    ) -> Result<Vec<SourceState>, StoreError> {
+        let mut states = Vec::with_capacity(wanted.len());
+        for chunk in wanted.chunks(ROWS) {
+            let wanted = chunk.to_vec();
+            let found = self.read(move |connection| states_of(connection, &wanted));
+            if let Some(found) = found.await? {
                 states.extend(found);
                 continue;
             }
             let wanted = chunk.to_vec();
             let register = move |connection: &Connection| {
-                wanted
-                    .iter()
-                    .try_for_each(|name| register(connection, name))?;
-                find_all(connection, &wanted)
+                let sql = "INSERT INTO snapshots(source, partition) VALUES (?1, ?2)
+                    ON CONFLICT DO UPDATE SET left_at = NULL";
+                let mut insert = connection.prepare_cached(sql)?;
+                for (source, partition) in &wanted {
+                    insert.execute(params![source.0, partition.as_str()])?;
+                }
+                states_of(connection, &wanted)
             };
-            let found = self.write(2 * chunk.len(), register).await?;
+            let found = self.write(chunk.len(), register).await?;
             states.extend(found.ok_or_else(|| impossible("a source without snapshot"))?);
         }
         Ok(states)
+    }
+
+    pub(in crate::store) async fn leave(
+        &self,
+        snapshots: Vec<SnapshotId>,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now().as_millis();
+        for chunk in snapshots.chunks(ROWS) {
+            let chunk = chunk.to_vec();
+            let leave = move |connection: &Connection| {
+                let sql = "UPDATE snapshots SET left_at = ?2 WHERE id = ?1 AND left_at IS NULL";
+                let mut update = connection.prepare_cached(sql)?;
+                for snapshot in &chunk {
+                    update.execute([snapshot.0, now])?;
+                }
+                Ok(())
+            };
+            self.write(ROWS, leave).await?;
+        }
+        Ok(())
+    }
+
+    pub(in crate::store) async fn leave_others(
+        &self,
+        stay: HashSet<SnapshotId>,
+    ) -> Result<(), StoreError> {
+        let others = self.read(move |connection| {
+            let sql = "SELECT id FROM snapshots WHERE left_at IS NULL";
+            let mut query = connection.prepare_cached(sql)?;
+            let mut rows = query.query([])?;
+            let mut others = Vec::new();
+            while let Some(row) = rows.next()? {
+                let snapshot = SnapshotId(row.get(0)?);
+                others.extend((!stay.contains(&snapshot)).then_some(snapshot));
+            }
+            Ok(others)
+        });
+        self.leave(others.await?).await
     }
 
     pub(in crate::store) async fn note(&self, notes: Vec<Note>) -> Result<(), StoreError> {
@@ -86,32 +155,39 @@ impl Sqlite {
     }
 }
 
-/// The states of these sources; `None`: not all are registered.
-fn find_all(
+/// The numbers of these sources; `None`: not all are registered.
+fn ids_of(connection: &Connection, names: &[Name]) -> Result<Option<Vec<SourceId>>, StoreError> {
+    let mut query = connection.prepare_cached("SELECT id FROM sources WHERE name = ?1")?;
+    let ids = names.iter().map(|name| {
+        let id = query.query_one([name.as_str()], |row| row.get(0));
+        Ok(id.optional()?.map(SourceId))
+    });
+    ids.collect()
+}
+
+/// The states of these partitions; `None`: not all are registered, or some had left.
+fn states_of(
     connection: &Connection,
-    names: &[Name],
+    wanted: &[(SourceId, Partition)],
 ) -> Result<Option<Vec<SourceState>>, StoreError> {
-    let sql = "SELECT sources.id, snapshots.id, memory, settled, items
-        FROM sources JOIN snapshots ON snapshots.source = sources.id AND partition = ''
-        WHERE name = ?1";
+    let sql = "SELECT id, memory, settled, items FROM snapshots
+        WHERE source = ?1 AND partition = ?2 AND left_at IS NULL";
     let mut query = connection.prepare_cached(sql)?;
-    let mut states = Vec::with_capacity(names.len());
-    for name in names {
-        let found = query.query_one([name.as_str()], |row| {
-            let state = SourceState {
-                id: SourceId(row.get(0)?),
-                snapshot: SnapshotId(row.get(1)?),
-                memory: Memory::default(),
-                items: row.get::<_, bool>(3)?.then_some(counted(row.get(4)?)),
-            };
-            Ok((state, row.get::<_, String>(2)?))
-        });
-        let Some((mut state, memory)) = found.optional()? else {
+    let mut states = Vec::with_capacity(wanted.len());
+    for (source, partition) in wanted {
+        let mut rows = query.query(params![source.0, partition.as_str()])?;
+        let Some(row) = rows.next()? else {
             return Ok(None);
         };
-        state.memory = serde_json::from_str(&memory)
-            .map_err(|_| impossible(&format!("what source {name} remembers")))?;
-        states.push(state);
+        let memory = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        let memory = serde_json::from_str(memory)
+            .map_err(|_| impossible(&format!("what source {} remembers", source.0)))?;
+        states.push(SourceState {
+            id: *source,
+            snapshot: SnapshotId(row.get(0)?),
+            memory,
+            items: row.get::<_, bool>(2)?.then_some(counted(row.get(3)?)),
+        });
     }
     Ok(Some(states))
 }
@@ -119,15 +195,6 @@ fn find_all(
 /// What is remembered, as the store keeps it.
 pub(super) fn written(memory: &Memory) -> Result<String, StoreError> {
     serde_json::to_string(memory).map_err(|error| StoreError::Database(error.to_string()))
-}
-
-fn register(connection: &Connection, name: &Name) -> Result<(), StoreError> {
-    let sql = "INSERT INTO sources(name) VALUES (?1) ON CONFLICT DO NOTHING";
-    connection.prepare_cached(sql)?.execute([name.as_str()])?;
-    let sql = "INSERT INTO snapshots(source) SELECT id FROM sources WHERE name = ?1
-        ON CONFLICT DO NOTHING";
-    connection.prepare_cached(sql)?.execute([name.as_str()])?;
-    Ok(())
 }
 
 /// The generation up to which rows of items count.

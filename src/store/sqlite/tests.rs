@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::commit::{Head, pack};
 use super::numbering::Tally;
 use super::*;
-use crate::event::{EventKey, Kind};
-use crate::store::tests::{Place, created, feed, many, put, source, subjects};
-use crate::store::{Backend, Cursor, EventQuery, ItemChange, PollCommit, SourceState, Store};
+use crate::event::{EventKey, Kind, Partition};
+use crate::store::tests::{DAY, Place, created, feed, many, put, source, subjects};
+use crate::store::{Backend, Cursor, EventQuery, ItemChange, Mark, PollCommit, SourceState, Store};
 
 fn sqlite(store: &Store) -> &Arc<Sqlite> {
     let Backend::Sqlite(sqlite) = &store.backend;
@@ -32,7 +32,7 @@ async fn begun(
         let place = (head.snapshot, generation);
         let grown = sqlite(store)
             .write(50, move |connection| {
-                large::add(connection, place, first, &chunk)
+                large::add(connection, place, (&Partition::default(), first), &chunk)
             })
             .await;
         tally.grown += grown.expect("adds");
@@ -291,4 +291,26 @@ async fn full_disk_acknowledges_nothing_and_passes() {
     assert_eq!(committed.first_sequence, 2);
     assert_eq!(subjects(&store, &issues).await, ["a", "b"]);
     assert_eq!(count(&store, "unfinished"), 0);
+}
+
+#[tokio::test]
+async fn of_a_partition_that_left_nothing_stays_behind() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let mut poll = place.poll(&issues, many(2_500));
+    poll.marks = vec![Mark {
+        subject: "gone".into(),
+        since: Some(place.now()),
+    }];
+    store.commit(poll).await.expect("commits");
+    let other = source(&store, "other").await;
+    let poll = place.poll(&other, many(3));
+    store.commit(poll).await.expect("commits");
+    store.leave(vec![issues.snapshot]).await.expect("leaves");
+    place.wait(8 * DAY);
+    store.retain().await.expect("retains");
+    for (table, rows) in [("snapshots", 1), ("items", 3), ("bodies", 3), ("unseen", 0)] {
+        assert_eq!(count(&store, table), rows, "{table}");
+    }
 }

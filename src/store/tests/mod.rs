@@ -4,6 +4,7 @@ mod commits;
 mod deliveries;
 mod feed;
 mod opening;
+mod partitions;
 mod retention;
 
 use std::sync::Arc;
@@ -68,6 +69,7 @@ impl Place {
         PollCommit {
             source: source.id,
             snapshot: source.snapshot,
+            partition: Partition::default(),
             at: self.now(),
             cause: Cause::Poll,
             memory: Memory::default(),
