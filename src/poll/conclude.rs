@@ -137,17 +137,14 @@ pub(super) fn success(terms: Terms<'_>, found: Found) -> Conclusion {
     let mut memory = Memory {
         polled_at: Some(terms.began),
         failures: 0,
+        retries: 0,
         failing_since: None,
+        failing_reason: None,
         failing_rung: false,
         not_before: wait,
         ..before.clone()
     };
-    let mut announcements = Vec::new();
-    if before.failing_rung {
-        let since = before.failing_since.unwrap_or(terms.now);
-        let told = ("recovered", before.failures, since);
-        announcements.push(announcement(source, Kind::SourceRecovered, told));
-    }
+    let mut announcements = Vec::from_iter(recovered(terms));
     let (outcome, reason, changes) = match found.what {
         What::Held(held) => {
             if before.held.is_none() {
@@ -205,12 +202,23 @@ pub(super) fn success(terms: Terms<'_>, found: Found) -> Conclusion {
     }
 }
 
+/// The end of a run of failures that was told of; its reason is that of the last one.
+fn recovered(terms: Terms<'_>) -> Option<Announcement> {
+    let Terms { source, before, .. } = terms;
+    let since = before.failing_since.unwrap_or(terms.now);
+    let reason = before.failing_reason.as_deref().unwrap_or_default();
+    let told = (reason, before.failures, since);
+    let rung = before.failing_rung;
+    rung.then(|| announcement(source, Kind::SourceRecovered, told))
+}
+
 /// Draws the conclusion of a poll that got none. What was learnt before stands: snapshot,
 /// validators and what is held.
 pub(super) fn failure(terms: Terms<'_>, trouble: &Trouble) -> Conclusion {
     let Terms { source, before, .. } = terms;
-    let run = if terms.by_hand { 0 } else { before.failures };
-    let failures = run.saturating_add(1);
+    let failures = before.failures.saturating_add(1);
+    let run = if terms.by_hand { 0 } else { before.retries };
+    let retries = run.saturating_add(1);
     let since = before.failing_since.unwrap_or(terms.began);
     let rings = schedule::rings(failures, trouble.severity, source.failing_after);
     let mut announcements = Vec::new();
@@ -220,9 +228,9 @@ pub(super) fn failure(terms: Terms<'_>, trouble: &Trouble) -> Conclusion {
     }
     let wait = trouble.pacing.not_before.map(|wait| terms.now.plus(wait));
     let retry = plan_of(source)
-        .retry(failures, trouble.severity, terms.now, terms.random)
+        .retry(retries, trouble.severity, terms.now, terms.random)
         .or_else(|| {
-            let delay = FAILURES.jittered(failures, terms.random);
+            let delay = FAILURES.jittered(retries, terms.random);
             let confirming = confirming(source, before, terms.now);
             confirming.map(|at| at.max(terms.now.plus(delay)))
         });
@@ -230,7 +238,9 @@ pub(super) fn failure(terms: Terms<'_>, trouble: &Trouble) -> Conclusion {
     let mut memory = Memory {
         polled_at: Some(terms.began),
         failures,
+        retries,
         failing_since: Some(since),
+        failing_reason: Some(trouble.reason.into()),
         failing_rung: before.failing_rung || rings,
         not_before: next.or(wait),
         ..before.clone()

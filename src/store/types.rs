@@ -115,8 +115,12 @@ pub struct Memory {
     pub succeeded_at: Option<Timestamp>,
     /// Consecutive failures.
     pub failures: u32,
+    /// Those of them that the back-off counts: it begins anew when somebody asks for a poll.
+    pub retries: u32,
     /// Since when it fails.
     pub failing_since: Option<Timestamp>,
+    /// Why it failed last: the `reason` label.
+    pub failing_reason: Option<Box<str>>,
     /// Whether `doorbell.source.failing` has rung for these failures.
     pub failing_rung: bool,
     /// What else decided what became of that body: how items are deleted and forgotten.

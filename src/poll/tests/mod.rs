@@ -361,7 +361,8 @@ fn failures_ring_once_and_keep_what_was_learnt() {
     let conclusion = conclude::success(terms(&source, &memory), found(same));
     assert_eq!(kinds(&conclusion), [Kind::SourceRecovered]);
     let content = &conclusion.announcements[0].content;
-    assert!(content.contains(r#""consecutive":5"#), "{content}");
+    let expected = r#""reason":"timeout","consecutive":5,"#;
+    assert!(content.contains(expected), "{content}");
     assert_eq!(conclusion.memory.failures, 0);
     assert!(conclusion.memory.failing_since.is_none() && !conclusion.memory.failing_rung);
 }
@@ -384,6 +385,7 @@ fn a_poll_by_hand_begins_the_back_off_anew_without_ringing_again() {
     let source = source();
     let memory = Memory {
         failures: 9,
+        retries: 9,
         failing_since: Some(at(1)),
         failing_rung: true,
         ..Memory::default()
@@ -392,7 +394,10 @@ fn a_poll_by_hand_begins_the_back_off_anew_without_ringing_again() {
     terms.by_hand = true;
     let conclusion = conclude::failure(terms, &refused());
     assert_eq!(conclusion.next, Some(at(1005)));
-    assert_eq!(conclusion.memory.failures, 1);
+    assert_eq!(
+        (conclusion.memory.failures, conclusion.memory.retries),
+        (10, 1)
+    );
     assert!(conclusion.announcements.is_empty() && conclusion.memory.failing_rung);
 }
 
