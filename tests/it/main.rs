@@ -13,6 +13,7 @@ mod demo;
 mod end;
 mod flood;
 mod harness;
+mod hostile;
 mod kill;
 mod metrics;
 mod proxy_limits;

@@ -174,3 +174,38 @@ async fn a_mass_deletion_of_a_busy_list_is_told_of_and_rings_with_the_third_poll
         (&json!("guard"), &json!(1))
     );
 }
+
+/// Method: failures of several kinds, a kill among them, two runs; what operators heard in the end.
+#[tokio::test]
+async fn a_run_of_failures_is_told_of_once_and_so_is_its_end() {
+    let upstream = Upstream::serving("/tickets", vec![ticket(1, "a")]).await;
+    let receiver = Receiver::accepting().await;
+    let mut doorbell = Doorbell::start(&config(&upstream, &receiver, "\"full\"", "")).await;
+    doorbell.poll("tickets").await;
+    for _ in 0..2 {
+        upstream.answer("/tickets", Answering::Status(500));
+        doorbell.poll("tickets").await;
+        doorbell = doorbell.kill().await.restart().await;
+        upstream.answer("/tickets", Answering::Torn);
+        for _ in 0..3 {
+            let polled = doorbell.poll("tickets").await;
+            assert_eq!(polled["reason"], "body", "{polled}");
+        }
+        upstream.answer("/tickets", Answering::Well);
+        for _ in 0..3 {
+            let polled = doorbell.poll("tickets").await;
+            assert_eq!(polled["outcome"], "unchanged", "{polled}");
+        }
+    }
+    let rings = receiver.until_accepted(4).await;
+    let (failing, recovered) = ("doorbell.source.failing", "doorbell.source.recovered");
+    assert_eq!(types(&rings), [failing, recovered, failing, recovered]);
+    for ring in rings {
+        let data = &ring.event["data"];
+        assert_eq!(
+            (&data["source"], &data["reason"]),
+            (&json!("tickets"), &json!("body"))
+        );
+        assert!(data["since"].is_string(), "{data}");
+    }
+}

@@ -8,6 +8,7 @@ mod receiver;
 mod scrape;
 mod story;
 mod upstream;
+mod wild;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub(crate) use receiver::{Behaviour, Receiver, Ring};
 pub(crate) use scrape::Scrape;
 pub(crate) use story::{Story, by_id};
 pub(crate) use upstream::{Answering, Arrival, Upstream};
+pub(crate) use wild::{Asked, Piece, Script, Wild, head, well};
 
 /// The secret of every test's endpoint.
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -93,6 +95,11 @@ impl Drop for Server {
 /// A configuration: the list `/tickets` of `upstream`, polled by hand, rings at `receiver`. `more`
 /// is added to its source.
 pub(crate) fn tickets(upstream: &Upstream, receiver: &Receiver, more: &str) -> String {
+    tickets_of(&upstream.to_string(), receiver, more)
+}
+
+/// [`tickets`] of whatever serves at this URL.
+pub(crate) fn tickets_of(upstream: &str, receiver: &Receiver, more: &str) -> String {
     // Enough delays that a receiver which refuses half of its webhooks never sees one die.
     let retry = vec!["\"100ms\""; 60].join(", ");
     format!(

@@ -1,0 +1,200 @@
+//! What needs more than one row of the table: cuts at every kilobyte, lists of few and of a million
+//! items, and where credentials go.
+
+use serde_json::json;
+
+use super::{JSON, item, memory_peak};
+use crate::harness::{Doorbell, Piece, Receiver, Script, Wild, head, is_proving, tickets_of, well};
+
+const PATH: &str = "/tickets";
+
+/// A doorbell that watches [`PATH`] of `wild`; `more` is added to its source.
+async fn watching(wild: &Wild, receiver: &Receiver, more: &str) -> Doorbell {
+    Doorbell::start(&tickets_of(&wild.to_string(), receiver, more)).await
+}
+
+fn sending(pieces: Vec<Piece>) -> Script {
+    std::sync::Arc::new(move |_| pieces.clone())
+}
+
+/// Method: a list of more bytes than are read on the runtime's threads, cut at every kilobyte, once
+/// as an answer that is well otherwise and once by a connection that is lost; then one real change.
+#[tokio::test]
+async fn a_list_that_is_cut_anywhere_is_no_change() {
+    let wild = Wild::listening().await;
+    wild.serve(PATH, (1..=300).map(item).collect());
+    let receiver = Receiver::accepting().await;
+    let doorbell = watching(&wild, &receiver, "").await;
+    doorbell.poll("tickets").await;
+    let list: Vec<_> = (1..=300).map(item).collect();
+    let list = serde_json::to_string(&list).expect("values are JSON");
+    let length = list.len().to_string();
+    assert!(list.len() > 80 * 1024);
+
+    for cut in (0..list.len()).step_by(1024) {
+        let kept = &list.as_bytes()[..cut];
+        let whole = vec![Piece::Send(well("200 OK", &[JSON], kept))];
+        let torn = [
+            &head("200 OK", &[JSON, ("content-length", &length)])[..],
+            kept,
+        ]
+        .concat();
+        for (pieces, reason) in [(whole, "parse"), (vec![Piece::Send(torn.into())], "body")] {
+            wild.answer(PATH, sending(pieces));
+            let polled = doorbell.poll("tickets").await;
+            assert_eq!(polled["reason"], reason, "cut at {cut}: {polled}");
+            assert_eq!(polled["events"], 0, "cut at {cut}: {polled}");
+        }
+    }
+    wild.answer_well(PATH);
+    assert_eq!(doorbell.poll("tickets").await["outcome"], "unchanged");
+    wild.change(PATH, |list| list[7]["state"] = json!("closed"));
+    assert_eq!(doorbell.poll("tickets").await["events"], 1);
+    let rings = receiver.until_accepted(1).await;
+    assert_eq!((rings.len(), rings[0].subject()), (1, "8"));
+}
+
+/// Up to ten items may go at once without the guard; whoever has a short list and an upstream that
+/// is not to be trusted asks for `confirm`.
+#[tokio::test]
+async fn a_short_list_that_is_empty_for_one_fetch_lost_nothing_where_changes_are_confirmed() {
+    let wild = Wild::listening().await;
+    wild.serve(PATH, vec![item(1)]);
+    let receiver = Receiver::accepting().await;
+    let confirm = "confirm = { polls = 2, after = \"1h\" }";
+    let doorbell = watching(&wild, &receiver, confirm).await;
+    doorbell.poll("tickets").await;
+    for _ in 0..5 {
+        wild.answer(
+            PATH,
+            sending(vec![Piece::Send(well("200 OK", &[JSON], "[]"))]),
+        );
+        let polled = doorbell.poll("tickets").await;
+        assert_eq!(polled["reason"], "confirm", "{polled}");
+        wild.answer_well(PATH);
+        let polled = doorbell.poll("tickets").await;
+        assert_eq!(polled["outcome"], "unchanged", "{polled}");
+    }
+    wild.change(PATH, Vec::clear);
+    let events = [
+        doorbell.poll("tickets").await,
+        doorbell.poll("tickets").await,
+    ];
+    assert_eq!(
+        events.map(|polled| polled["events"].clone()),
+        [json!(0), json!(1)]
+    );
+    let rings = receiver.until_accepted(1).await;
+    assert_eq!(rings[0].event_type(), "tickets.deleted");
+}
+
+/// Method: the credential and the validators of the first place are looked for in everything that
+/// the second one, which is another origin, was ever asked.
+#[tokio::test]
+async fn a_redirect_to_another_origin_takes_no_credential_along_and_a_login_page_there_is_no_change()
+ {
+    let (wild, other) = (Wild::listening().await, Wild::listening().await);
+    wild.serve(PATH, (1..=20).map(item).collect());
+    other.serve("/login", Vec::new());
+    let receiver = Receiver::accepting().await;
+    let config = tickets_of(
+        &wild.to_string(),
+        &receiver,
+        "headers = { x-own = \"mine\" }",
+    );
+    let secret = "auth = { bearer = \"s3cret\" }\n[endpoints.ops]";
+    let doorbell = Doorbell::start(&config.replace("[endpoints.ops]", secret)).await;
+    let etag = ("etag", "\"one\"");
+    let list = serde_json::to_string(&(1..=20).map(item).collect::<Vec<_>>()).expect("JSON");
+    wild.answer(
+        PATH,
+        sending(vec![Piece::Send(well("200 OK", &[JSON, etag], &list))]),
+    );
+    doorbell.poll("tickets").await;
+
+    let to = format!("{other}/login");
+    wild.answer(
+        PATH,
+        sending(vec![Piece::Send(well(
+            "302 Found",
+            &[("location", &to)],
+            "",
+        ))]),
+    );
+    let html = ("content-type", "text/html");
+    other.answer(
+        "/login",
+        sending(vec![Piece::Send(well("200 OK", &[html], "<form>"))]),
+    );
+    for _ in 0..5 {
+        let polled = doorbell.poll("tickets").await;
+        assert_eq!(polled["reason"], "content_type", "{polled}");
+    }
+    let heads = other.heads("/login");
+    assert_eq!(heads.len(), 5);
+    for head in heads {
+        let head = head.to_ascii_lowercase();
+        for own in [
+            "s3cret",
+            "authorization",
+            "x-own",
+            "if-none-match",
+            "cookie",
+            "referer",
+        ] {
+            assert!(!head.contains(own), "{own} in {head}");
+        }
+    }
+    assert!(
+        wild.heads(PATH)[1].contains("s3cret"),
+        "the first place is asked with it"
+    );
+    assert!(receiver.rings().is_empty());
+}
+
+/// With raised bounds; a tenth of a million unless the long counts are wanted.
+#[tokio::test]
+async fn a_list_of_a_million_items_is_compared_in_bounded_memory() {
+    let count: u64 = if is_proving() { 1_000_001 } else { 100_000 };
+    let bytes_max = count * 64;
+    let wild = Wild::listening().await;
+    let receiver = Receiver::accepting().await;
+    let more = format!(
+        "items_max = 2000000\nbody_bytes_max = \"{}KiB\"\nkeep = \"digests\"",
+        bytes_max / 1024 + 1
+    );
+    let doorbell = watching(&wild, &receiver, &more).await;
+    wild.serve(
+        PATH,
+        (0..count)
+            .map(|id| json!({"id": id, "state": "open"}))
+            .collect(),
+    );
+    let before = memory_peak(&doorbell);
+    assert_eq!(doorbell.poll("tickets").await["outcome"], "unchanged");
+
+    let half: Vec<_> = (0..count / 2).map(|id| json!({"id": id})).collect();
+    let half = serde_json::to_string(&half).expect("JSON");
+    let cut = &half.as_bytes()[..half.len() - 1];
+    wild.answer(
+        PATH,
+        sending(vec![Piece::Send(well("200 OK", &[JSON], cut))]),
+    );
+    assert_eq!(doorbell.poll("tickets").await["reason"], "parse");
+    wild.answer(
+        PATH,
+        sending(vec![Piece::Send(well("200 OK", &[JSON], "[]"))]),
+    );
+    assert_eq!(doorbell.poll("tickets").await["reason"], "guard");
+    wild.answer_well(PATH);
+    assert_eq!(doorbell.poll("tickets").await["outcome"], "unchanged");
+    wild.change(PATH, |list| list[77]["state"] = json!("closed"));
+    assert_eq!(doorbell.poll("tickets").await["events"], 1);
+    let rings = receiver.until_accepted(1).await;
+    assert_eq!((rings.len(), rings[0].subject()), (1, "77"));
+
+    // The body, the walk, the snapshot, and what a baseline writes: 366 bytes an item were seen.
+    let grown = memory_peak(&doorbell) - before;
+    let most = 64 * 1024 * 1024 + count * 400;
+    assert!(grown < most, "{count} items: grew by {} MiB", grown >> 20);
+}

@@ -1,0 +1,303 @@
+//! What upstreams do to those who poll them, as a table: none of it is ever a change, each has its
+//! reason in the metrics, and a real change that follows rings exactly once.
+//!
+//! Each row is polled five times running, once on a list of many items and once on a list of one;
+//! then, after a whole answer, again while the list has really changed.
+
+mod bodies;
+mod bombs;
+mod framing;
+mod heads;
+mod lists;
+mod records;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _};
+use serde_json::{Value, json};
+
+use crate::harness::{Asked, Doorbell, Piece, Receiver, SECRET, Script, Story, Wild, well};
+
+/// Polls of one behaviour running.
+const RUN: usize = 5;
+
+/// Rows at work at once; each waits for one poll at a time.
+const AT_ONCE: usize = 24;
+
+/// Items of a long list: some 12 KiB, and enough that the guard doubts losing most of them.
+const MANY: u64 = 40;
+
+/// By how much the process may have grown at the worst moment of the table: [`AT_ONCE`] bodies of
+/// at most 2 MiB, what reading them takes, and what the allocator keeps.
+const GROWTH_BYTES_MAX: u64 = 128 << 20;
+
+/// One behaviour.
+struct Row {
+    what: String,
+    then: Then,
+    script: Script,
+    on: &'static str,
+}
+
+/// What comes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The poll fails for this reason.
+    Fails(&'static str),
+    /// The answer is as good as any.
+    Passes,
+    /// The guard holds the poll, if the list is long enough for it to doubt.
+    IsHeld,
+}
+
+/// An upstream's configuration, by name.
+const WELL: &str = "well";
+/// The same server, with little patience.
+const HASTY: &str = "hasty";
+
+impl Row {
+    fn new(
+        what: impl Into<String>,
+        then: Then,
+        script: impl Fn(&Asked) -> Vec<Piece> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            what: what.into(),
+            then,
+            script: Arc::new(script),
+            on: WELL,
+        }
+    }
+
+    /// Sends these bytes, whatever is asked for.
+    fn bytes(what: &str, then: Then, bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes::Bytes::from(bytes.into());
+        Self::new(what, then, move |_| vec![Piece::Send(bytes.clone())])
+    }
+
+    /// 200 with this as JSON.
+    fn json(what: &str, then: Then, body: impl AsRef<[u8]>) -> Self {
+        Self::bytes(what, then, well("200 OK", &[JSON], body))
+    }
+
+    /// 200 with what is made of the list, as JSON.
+    fn list(what: &str, then: Then, make: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        Self::new(what, then, move |asked| {
+            vec![Piece::Send(well("200 OK", &[JSON], make(&asked.list)))]
+        })
+    }
+
+    fn hasty(self) -> Self {
+        Self { on: HASTY, ..self }
+    }
+}
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+fn table() -> Vec<Row> {
+    let rows = [
+        heads::rows(),
+        framing::rows(),
+        bodies::rows(),
+        records::rows(),
+        bombs::rows(),
+    ];
+    rows.into_iter().flatten().collect()
+}
+
+/// A row on a list of a size.
+struct Case<'a> {
+    row: &'a Row,
+    name: String,
+    path: String,
+    size: u64,
+}
+
+#[tokio::test]
+async fn nothing_that_an_upstream_does_wrong_is_a_change() {
+    let table = table();
+    assert!(table.len() >= 60, "{}", table.len());
+    let wild = Wild::listening().await;
+    let receiver = Receiver::accepting().await;
+    let cases: Vec<Case<'_>> = cases(&table).collect();
+    for case in &cases {
+        wild.serve(&case.path, (1..=case.size).map(item).collect());
+    }
+    let doorbell = Doorbell::start(&config(&wild, &receiver, &cases)).await;
+    let before = memory_peak(&doorbell);
+    let lives = stream::iter(&cases).map(|case| live(case, &doorbell, &wild));
+    let lives: Vec<Result<(), String>> = lives.buffer_unordered(AT_ONCE).collect().await;
+    let wrong: Vec<String> = lives.into_iter().filter_map(Result::err).collect();
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+
+    let rings = receiver.until_accepted(cases.len()).await;
+    for case in &cases {
+        let story = Story::of(&case.name, &rings);
+        let told: Vec<_> = story
+            .events()
+            .map(|ring| (ring.event_type(), ring.subject()))
+            .collect();
+        let expected = [(&*format!("{}.updated", case.name), "1")];
+        assert_eq!(told, expected, "{}", case.row.what);
+    }
+    assert_eq!(rings.len(), cases.len(), "nothing rang twice");
+    let metrics = doorbell.metrics().await;
+    for case in &cases {
+        let errors = metrics.value("doorbell_poll_errors_total", &[("source", &case.name)]);
+        let (expected, reason) = match case.row.then {
+            Then::Fails(reason) => (2 * RUN, reason),
+            Then::Passes | Then::IsHeld => (0, "status"),
+        };
+        assert_eq!(errors, expected as f64, "{}", case.row.what);
+        let labels = [("source", &*case.name), ("reason", reason)];
+        let errors = metrics.value("doorbell_poll_errors_total", &labels);
+        assert_eq!(errors, expected as f64, "{}", case.row.what);
+    }
+    let grown = memory_peak(&doorbell) - before;
+    assert!(grown < GROWTH_BYTES_MAX, "grew by {} MiB", grown >> 20);
+}
+
+fn cases(table: &[Row]) -> impl Iterator<Item = Case<'_>> {
+    table.iter().enumerate().flat_map(|(number, row)| {
+        // To lose the one item of a list is no mass deletion.
+        let sizes = if row.then == Then::IsHeld {
+            &[MANY][..]
+        } else {
+            &[MANY, 1]
+        };
+        sizes.iter().map(move |&size| {
+            let name = format!("row{number}_of{size}");
+            let path = format!("/{name}");
+            Case {
+                row,
+                name,
+                path,
+                size,
+            }
+        })
+    })
+}
+
+/// What happens to one source: see the module.
+async fn live(case: &Case<'_>, doorbell: &Doorbell, wild: &Wild) -> Result<(), String> {
+    let script = || Arc::clone(&case.row.script);
+    let expect = |events: u64, expected: u64, when: &str| {
+        let what = format!("{} ({} items)", case.row.what, case.size);
+        let wrong = || format!("{what}: {events} events {when}");
+        (events == expected).then_some(()).ok_or_else(wrong)
+    };
+    expect(poll_well(case, doorbell).await?, 0, "of the baseline")?;
+
+    wild.answer(&case.path, script());
+    expect(poll_badly(case, doorbell).await?, 0, "of it")?;
+    wild.answer_well(&case.path);
+    expect(poll_well(case, doorbell).await?, 0, "after it")?;
+
+    wild.answer(&case.path, script());
+    wild.change(&case.path, |list| list[0]["state"] = json!("closed"));
+    let early = poll_badly(case, doorbell).await?;
+    let is_good = case.row.then == Then::Passes;
+    expect(early, u64::from(is_good), "of it and a real change")?;
+    wild.answer_well(&case.path);
+    let events = early + poll_well(case, doorbell).await?;
+    expect(events, 1, "of a real change after it")?;
+    expect(poll_well(case, doorbell).await?, 0, "in the end")
+}
+
+async fn poll_well(case: &Case<'_>, doorbell: &Doorbell) -> Result<u64, String> {
+    let polled = doorbell.poll(&case.name).await;
+    let is_good = polled["outcome"] == "changed" || polled["outcome"] == "unchanged";
+    if !is_good {
+        return Err(format!(
+            "{} ({} items), then well: {polled}",
+            case.row.what, case.size
+        ));
+    }
+    Ok(polled["events"].as_u64().expect("a count"))
+}
+
+/// Polls a behaviour [`RUN`] times; the events that came of it.
+async fn poll_badly(case: &Case<'_>, doorbell: &Doorbell) -> Result<u64, String> {
+    // The guard believes what it sees a third time.
+    let run = if case.row.then == Then::IsHeld {
+        2
+    } else {
+        RUN
+    };
+    let mut events = 0;
+    for _ in 0..run {
+        let polled = doorbell.poll(&case.name).await;
+        let (outcome, reason) = (&polled["outcome"], &polled["reason"]);
+        let is_expected = match case.row.then {
+            Then::Fails(expected) => outcome == "error" && reason == expected,
+            Then::IsHeld => outcome == "held" && reason == "guard",
+            Then::Passes => outcome == "changed" || outcome == "unchanged",
+        };
+        if !is_expected {
+            return Err(format!("{} ({} items): {polled}", case.row.what, case.size));
+        }
+        events += polled["events"].as_u64().expect("a count");
+    }
+    Ok(events)
+}
+
+fn item(id: u64) -> Value {
+    let words = format!("é and much besides, of ticket {id}; ").repeat(7);
+    json!({"id": id, "title": words, "state": "open", "labels": ["a", "b"]})
+}
+
+fn config(wild: &Wild, receiver: &Receiver, cases: &[Case<'_>]) -> String {
+    let mut config = format!(
+        r#"
+[upstreams.{WELL}]
+url = "{wild}"
+auth = {{ bearer = "secret" }}
+timeout = "30s"
+connections_max = {AT_ONCE}
+[upstreams.{HASTY}]
+url = "{wild}"
+timeout = "300ms"
+connections_max = {AT_ONCE}
+[endpoints.ops]
+url = "{receiver}/ops"
+secrets = ["{SECRET}"]
+allow_private = true
+"#
+    );
+    let by_name: BTreeMap<&str, &Case<'_>> = cases.iter().map(|case| (&*case.name, case)).collect();
+    for (name, case) in by_name {
+        let (on, path) = (case.row.on, &case.path);
+        let _ = write!(
+            config,
+            r#"
+[sources.{name}]
+upstream = "{on}"
+path = "{path}"
+every = "manual"
+items = "$[*]"
+id = "$.id"
+deletes = "full"
+items_max = 1000
+body_bytes_max = "2MiB"
+"#
+        );
+    }
+    config
+}
+
+/// The most memory that the process ever had.
+fn memory_peak(doorbell: &Doorbell) -> u64 {
+    let status = format!("/proc/{}/status", doorbell.process_id());
+    let status = std::fs::read_to_string(status).expect("a live process");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes =
+        peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kibibytes.expect("Linux tells") << 10
+}
