@@ -1,6 +1,7 @@
 //! What each resource of `/api/v1` answers.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{POLL_PATIENCE, Parts, Problem};
-use crate::event::{Event, EventId, Kind, OPERATIONAL_SOURCE};
+use crate::event::{Event, EventId, Kind, OPERATIONAL_SOURCE, Partition};
 use crate::name::Name;
 use crate::poll::PollRefused;
 use crate::store::{
@@ -29,18 +30,21 @@ pub(super) async fn sources(State(parts): State<Parts>) -> Answer {
 }
 
 pub(super) async fn source(State(parts): State<Parts>, Path(name): Path<String>) -> Answer {
-    let found = parts
-        .poller
-        .sources()
-        .into_iter()
-        .find(|source| *source.name == *name);
-    let found = found.ok_or_else(|| no_source(&name))?;
+    let found = parts.poller.source(&name).ok_or_else(|| no_source(&name))?;
     Ok(Json(found).into_response())
 }
 
-/// Answers 200 whatever the upstream did; see DESIGN §9.
-pub(super) async fn poll(State(parts): State<Parts>, Path(name): Path<String>) -> Answer {
-    let polled = tokio::time::timeout(POLL_PATIENCE, parts.poller.poll_now(&name)).await;
+/// Answers 200 whatever the upstream did; see DESIGN §9. Of a source that is divided, parameters
+/// name the one partition that is meant, `?repo=a/b`; without them all are.
+pub(super) async fn poll(
+    State(parts): State<Parts>,
+    Path(name): Path<String>,
+    values: Result<Query<BTreeMap<String, String>>, QueryRejection>,
+) -> Answer {
+    let Query(values) = values.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let partition = (!values.is_empty()).then(|| Partition::of(&values));
+    let polling = parts.poller.poll_partitions(&name, partition.as_ref());
+    let polled = tokio::time::timeout(POLL_PATIENCE, polling).await;
     let polled = polled.map_err(|_| {
         Problem::new(
             StatusCode::GATEWAY_TIMEOUT,
@@ -54,6 +58,10 @@ pub(super) async fn poll(State(parts): State<Parts>, Path(name): Path<String>) -
             StatusCode::SERVICE_UNAVAILABLE,
             "draining: no poll begins",
         )),
+        Err(refused @ PollRefused::NoPartition) => Err(Problem::not_found(refused.to_string())),
+        Err(refused @ PollRefused::TooMany(_)) => Err(Problem::bad_request(format!(
+            "{refused}: name one, as in `?repo=a/b`"
+        ))),
     }
 }
 

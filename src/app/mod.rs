@@ -19,10 +19,10 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::admin;
 use crate::client::Resolver;
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, PerSource};
 use crate::deliver::{self, Deliverer};
 use crate::metrics::{
-    DeliverMetrics, Metrics, PollMetrics, ProxyMetrics, StoreMetrics, UpstreamMetrics,
+    DeliverMetrics, Metrics, PollMetrics, ProxyMetrics, SeriesBy, StoreMetrics, UpstreamMetrics,
 };
 use crate::name::Name;
 use crate::poll::{self, Poller};
@@ -223,11 +223,26 @@ impl Build {
             live: self.live.clone(),
             store: self.store.clone(),
             upstreams,
-            metrics: PollMetrics::new(&self.metrics),
+            metrics: PollMetrics::new(&self.metrics, self.series_by()),
             clock: self.clock.clone(),
             shutdown: self.shutdown.clone(),
         };
         Ok(Poller::start(parts).await?)
+    }
+
+    /// How the series of sources are labelled: decided once, for a family's labels cannot change.
+    fn series_by(&self) -> SeriesBy {
+        let config = self.live.load();
+        let per_source = match config.metrics.per_source {
+            PerSource::On => true,
+            PerSource::Off => false,
+            PerSource::Auto => config.sources.len() <= PerSource::AUTO_MAX,
+        };
+        if per_source {
+            SeriesBy::Source
+        } else {
+            SeriesBy::Upstream
+        }
     }
 
     fn proxy(&self, upstreams: Upstreams, listeners: Vec<TcpListener>) -> anyhow::Result<Proxy> {

@@ -19,6 +19,10 @@ const GUESSED_MAX: usize = 1_000;
 pub(super) struct Declared<'a> {
     pub(super) upstreams: BTreeSet<&'a str>,
     pub(super) sources: BTreeMap<&'a str, Watched>,
+    /// By source, those whose items divide it.
+    followed: BTreeMap<&'a str, Vec<&'a str>>,
+    /// Sources that keep no bodies.
+    digests_alone: BTreeSet<&'a str>,
 }
 
 /// What decides which events a source has.
@@ -63,7 +67,19 @@ impl<'a> Declared<'a> {
                 deletes.get_ref().is_table() || deletes.get_ref().as_str() == Some("full")
             }),
         };
+        let is_thin = |value: &DeValue<'_>| {
+            let keep = value.get("keep").map(toml::Spanned::get_ref);
+            keep.and_then(DeValue::as_str) == Some("digests")
+        };
         Self {
+            followed: names("sources")
+                .map(|(name, value)| (name.get_ref().as_ref(), followed_by(value.get_ref())))
+                .filter(|(_, followed)| !followed.is_empty())
+                .collect(),
+            digests_alone: names("sources")
+                .filter(|(_, value)| is_thin(value.get_ref()))
+                .map(|(name, _)| name.get_ref().as_ref())
+                .collect(),
             upstreams: names("upstreams")
                 .map(|(name, _)| name.get_ref().as_ref())
                 .collect(),
@@ -71,6 +87,25 @@ impl<'a> Declared<'a> {
                 .map(|(name, value)| (name.get_ref().as_ref(), watched(value.get_ref())))
                 .collect(),
         }
+    }
+
+    /// Whether source `name` is `other`, or divided by its items, however far around.
+    pub(super) fn follows(&self, name: &'a str, other: &str) -> bool {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![name]);
+        while let Some(name) = next.pop() {
+            if name == other {
+                return true;
+            }
+            if seen.insert(name) {
+                next.extend(self.followed.get(name).into_iter().flatten());
+            }
+        }
+        false
+    }
+
+    /// Whether source `name` keeps no bodies.
+    pub(super) fn has_digests_alone(&self, name: &str) -> bool {
+        self.digests_alone.contains(name)
     }
 
     /// What a glob hears.
@@ -107,6 +142,16 @@ impl<'a> Declared<'a> {
         let types: Vec<String> = of_sources.chain(own).collect();
         nearest(text, types.iter().map(String::as_str)).map(str::to_owned)
     }
+}
+
+/// The sources whose items divide a source.
+fn followed_by<'a>(source: &'a DeValue<'a>) -> Vec<&'a str> {
+    let each = source
+        .get("each")
+        .and_then(|each| each.get_ref().as_table());
+    let named = each.into_iter().flatten();
+    let named = named.filter_map(|(_, axis)| axis.get_ref().get("source")?.get_ref().as_str());
+    named.collect()
 }
 
 /// The kinds of doorbell's own events.

@@ -51,7 +51,7 @@ pub fn explain(config: &Config) -> String {
 fn upstreams(config: &Config) -> Vec<String> {
     let mut asked: BTreeMap<&Name, f64> = BTreeMap::new();
     for source in config.sources.values() {
-        *asked.entry(&source.upstream).or_default() += per_hour(source.every);
+        *asked.entry(&source.upstream).or_default() += per_hour(source.every) * parts(source);
     }
     let line = |name: &Name, url: &Url| {
         let asked = rate(asked.get(name).copied().unwrap_or(0.0));
@@ -67,10 +67,11 @@ fn source(source: &Source) -> String {
         Every::Fixed(period) => format!(
             "every {}, {} an hour",
             duration_text(period),
-            rate(per_hour(source.every))
+            rate(per_hour(source.every) * parts(source))
         ),
         Every::Manual => "only by hand".to_owned(),
     };
+    let when = format!("{when}{}", partitions(source));
     let what = match &source.rules.items {
         Some(items) => {
             let ids: Vec<_> = source
@@ -109,6 +110,33 @@ fn source(source: &Source) -> String {
         "{name}: {upstream}{}, {when}, {what}{forget}{confirm}{stale}",
         source.path
     )
+}
+
+/// Partitions that the configuration itself names; of those that follow another source's items
+/// one for all, since nobody knows how many there will be.
+fn parts(source: &Source) -> f64 {
+    let values = source.each.iter().flat_map(|each| each.listed.values());
+    values.map(|values| values.len() as f64).product()
+}
+
+/// `, for each repo (2)`, `, for each repo of the items of repos`.
+fn partitions(source: &Source) -> String {
+    let Some(each) = &source.each else {
+        return String::new();
+    };
+    let listed = each.listed.iter();
+    let listed = listed.map(|(name, values)| format!("{name} ({})", values.len()));
+    let followed = each.followed.iter().map(|(source, names)| {
+        let names: Vec<_> = names.keys().map(String::as_str).collect();
+        format!("{} of the items of {source}", names.join(" and "))
+    });
+    let all: Vec<String> = listed.chain(followed).collect();
+    let multiplied = if each.followed.is_empty() {
+        ""
+    } else {
+        ", so many times as there are items"
+    };
+    format!(" for each {}{multiplied}", all.join(" and each "))
 }
 
 fn endpoint(config: &Config, endpoint: &Endpoint) -> String {

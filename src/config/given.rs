@@ -95,20 +95,28 @@ fn elsewhere(value: Value<'_>) -> Option<String> {
     }
     let path = table.value("file")?;
     let name = path.parsed("a path", Ok::<_, String>)?;
-    read_file(value, name)
+    read_file(value, name, FILE_BYTES_MAX)
         .map_err(|why| path.fault(format!("`{}` {why}", shown(name))))
         .ok()
 }
 
-fn read_file(value: Value<'_>, name: &str) -> Result<String, String> {
+/// The text of the file that `value` names, at most so many bytes.
+pub(super) fn file(value: Value<'_>, bytes_max: u64) -> Option<String> {
+    let name = value.parsed("a path", Ok::<_, String>)?;
+    read_file(value, name, bytes_max)
+        .map_err(|why| value.fault(format!("`{}` {why}", shown(name))))
+        .ok()
+}
+
+fn read_file(value: Value<'_>, name: &str, bytes_max: u64) -> Result<String, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let file = File::open(value.context.directory.join(name)).map_err(unreadable)?;
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1)
+    file.take(bytes_max + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("holds more than {FILE_BYTES_MAX} bytes"));
+    if bytes.len() as u64 > bytes_max {
+        return Err(format!("holds more than {bytes_max} bytes"));
     }
     let mut text = String::from_utf8(bytes).map_err(|_| "is no UTF-8 text".to_owned())?;
     if text.ends_with('\n') {

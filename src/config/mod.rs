@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `model` | the checked types |
 //! | `service` `upstream` `source` `endpoint` `route` | the sections: keys, defaults, bounds |
+//! | `each` | what divides a source |
 //! | `declared` | the names of a file, for those who refer to them |
 //! | `given` `words` | strings: URLs, secrets and headers; durations, sizes, paths |
 //! | `reader` `value` | how tables and values are read, and faults worded |
@@ -16,6 +17,7 @@
 //! | `explain` | what a file means, for people |
 
 mod declared;
+mod each;
 mod endpoint;
 mod explain;
 mod fault;
@@ -40,6 +42,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+pub use each::{Each, PARTITION_VALUE_BYTES_MAX, PARTITIONS_MAX, fit as fit_partition};
 pub use explain::explain;
 pub use fault::{FAULTS_MAX, Fault, Faults};
 pub use model::*;
@@ -59,13 +62,14 @@ const ROOT: Keys = Keys {
         "log",
         "store",
         "admin",
+        "metrics",
         "proxy",
         "upstreams",
         "sources",
         "endpoints",
         "routes",
     ],
-    later: &["metrics"],
+    later: &[],
 };
 
 /// Reads and checks the file at `path`, with this process's environment.
@@ -176,6 +180,7 @@ fn sections<'a>(context: &'a Context<'a>, tree: &'a DeTable<'a>) -> Config {
     Config {
         log: service::log(&root),
         store: service::store(&root),
+        metrics: service::metrics(&root),
         admin,
         proxy,
         upstreams: by_name(upstreams, |upstream| &upstream.name),

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, Method};
 use ipnet::IpNet;
 use url::Url;
 
+use super::each::Each;
 use crate::detect::Rules;
 use crate::event::Glob;
 use crate::name::Name;
@@ -31,6 +32,8 @@ pub struct Config {
     pub store: Store,
     /// `[admin]`.
     pub admin: Admin,
+    /// `[metrics]`.
+    pub metrics: Metrics,
     /// `[proxy]`; `None` when absent, which means no proxy.
     pub proxy: Option<Proxy>,
     /// `[upstreams.*]`.
@@ -85,6 +88,30 @@ pub struct Admin {
     pub metrics_token: bool,
     /// `Host` values allowed besides IP literals and `localhost`, lower-case, without port.
     pub hosts: Vec<String>,
+}
+
+/// `[metrics]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Metrics {
+    /// Whether each source has series of its own.
+    pub per_source: PerSource,
+}
+
+/// Whether each source has series of its own; else those of one upstream share them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PerSource {
+    /// Up to [`Self::AUTO_MAX`] sources.
+    #[default]
+    Auto,
+    /// However many there are.
+    On,
+    /// Never.
+    Off,
+}
+
+impl PerSource {
+    /// Most sources that have series of their own by themselves: each has some forty.
+    pub const AUTO_MAX: usize = 1_000;
 }
 
 /// `[proxy]`.
@@ -160,6 +187,8 @@ pub struct Source {
     pub name: Name,
     /// The upstream it is on.
     pub upstream: Name,
+    /// What divides it; `None`: it is one whole.
+    pub each: Option<Each>,
     /// Appended to the upstream's URL as text; begins with `/` or is empty.
     pub path: String,
     /// Query parameters, in order, not yet encoded.

@@ -1,4 +1,4 @@
-//! The sections about doorbell itself: `[log]`, `[store]`, `[admin]`, `[proxy]`.
+//! The sections about doorbell itself: `[log]`, `[store]`, `[admin]`, `[metrics]`, `[proxy]`.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -10,7 +10,7 @@ use tracing::Level;
 use super::reader::{Keys, Table};
 use super::value::Value;
 use super::words;
-use super::{Admin, Log, LogFormat, Proxy, Store, given};
+use super::{Admin, Log, LogFormat, Metrics, PerSource, Proxy, Store, given};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -42,6 +42,10 @@ const STORE: Keys = Keys {
 const ADMIN: Keys = Keys {
     now: &["listen", "token", "metrics_token", "hosts"],
     later: &["allow_networks", "public_url"],
+};
+const METRICS: Keys = Keys {
+    now: &["per_source"],
+    later: &[],
 };
 const PROXY: Keys = Keys {
     now: &[
@@ -104,6 +108,20 @@ fn store_path(value: Value<'_>) -> Option<PathBuf> {
         return None;
     }
     Some(PathBuf::from(path))
+}
+
+/// `[metrics]`.
+pub(super) fn metrics(root: &Table<'_>) -> Metrics {
+    let table = root.table("metrics", &METRICS);
+    let choices = [
+        ("auto", PerSource::Auto),
+        ("on", PerSource::On),
+        ("off", PerSource::Off),
+    ];
+    let per_source = |t: &Table<'_>| t.optional("per_source", |v| v.one_of(&choices, &[]));
+    Metrics {
+        per_source: table.as_ref().and_then(per_source).unwrap_or_default(),
+    }
 }
 
 /// `[admin]`.

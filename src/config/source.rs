@@ -14,7 +14,7 @@ use super::declared::Declared;
 use super::reader::{Keys, Table};
 use super::value::Value;
 use super::words::{self, shown};
-use super::{Baseline, Confirm, Deletes, Every, Format, Keep, Source, given};
+use super::{Baseline, Confirm, Deletes, Each, Every, Format, Keep, Source, each, given};
 
 /// Bounds of `every`: ten polls a second are a load test, once a year is no watch.
 const EVERY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(366 * 24);
@@ -51,6 +51,7 @@ const QUERY_MAX: usize = 64;
 pub(super) const SOURCE: Keys = Keys {
     now: &[
         "upstream",
+        "each",
         "path",
         "query",
         "headers",
@@ -76,7 +77,6 @@ pub(super) const SOURCE: Keys = Keys {
         "method",
         "body",
         "respect_cache",
-        "each",
         "paginate",
         "cursor",
         "observe",
@@ -99,7 +99,11 @@ const GUARD: Keys = Keys {
 
 pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) -> Option<Source> {
     let upstream = table.required("upstream", "\"NAME\"", |v| upstream_name(v, declared));
-    let path = table.required("path", "\"/…\"", source_path);
+    let each = table.optional("each", |v| each::each(v, name.as_str(), declared));
+    let names: Vec<&str> = each.iter().flat_map(Each::names).collect();
+    // What is wrong with `each` was told of.
+    let names = (each.is_some() || !table.has("each")).then_some(&names[..]);
+    let path = table.required("path", "\"/…\"", |v| source_path(v, names));
     let every = table.required("every", "\"30s\"", every);
     let formats = [("auto", Format::Auto), ("json", Format::Json)];
     let formats_later = ["ndjson", "csv", "xml", "feed", "html", "text", "bytes"];
@@ -133,6 +137,7 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
     }
     Some(Source {
         name: name.clone(),
+        each,
         query: table.or("query", Vec::new(), query),
         headers: table.or("headers", HeaderMap::new(), |v| {
             given::headers(v, given::forbidden_upstream)
@@ -177,12 +182,25 @@ pub(super) fn upstream_name(value: Value<'_>, declared: &Declared<'_>) -> Option
     None
 }
 
-fn source_path(value: Value<'_>) -> Option<String> {
+fn source_path(value: Value<'_>, names: Option<&[&str]>) -> Option<String> {
     value.parsed("a path like \"/issues\"", |text| {
         if text.is_empty() {
             return Ok(String::new());
         }
-        words::path(text).map_err(|why| {
+        let Some(names) = names else {
+            return Ok(text.to_owned());
+        };
+        let mut plain = text.to_owned();
+        for name in names {
+            let written = format!("{{{{{name}}}}}");
+            if !plain.contains(&written) {
+                return Err(format!(
+                    "name `{name}` of `each` is not asked for, write {written}"
+                ));
+            }
+            plain = plain.replace(&written, "x");
+        }
+        words::path(&plain).map(|_| text.to_owned()).map_err(|why| {
             if text.contains('?') {
                 format!("{why}, write `query = {{ NAME = \"VALUE\" }}`")
             } else {
@@ -305,7 +323,7 @@ fn id(value: Value<'_>) -> Option<Vec<Path>> {
     Some(paths)
 }
 
-fn json_path(value: Value<'_>) -> Option<Path> {
+pub(super) fn json_path(value: Value<'_>) -> Option<Path> {
     let Some(text) = value.as_text() else {
         value.wrong_type("a JSONPath like \"$.id\"");
         return None;

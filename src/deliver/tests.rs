@@ -210,6 +210,7 @@ impl House {
                 format: None,
             },
             store: settings(&self.directory),
+            metrics: config::Metrics::default(),
             admin: config::Admin {
                 listen: ([127, 0, 0, 1], 0).into(),
                 token: None,

@@ -14,7 +14,7 @@ use prometheus::core::Collector;
 use prometheus::{Encoder as _, IntGauge, Opts, Registry, TextEncoder};
 
 pub use deliver::{DeliverMetrics, EndpointMetrics};
-pub use poll::{EventCounts, PollMetrics, SourceSeries};
+pub use poll::{EventCounts, PollMetrics, SeriesBy, SourceSeries};
 pub use proxy::{InFlight, ProxyMetrics, RouteMetrics};
 pub use store::StoreMetrics;
 pub use upstream::{UpstreamMetrics, UpstreamSeries};

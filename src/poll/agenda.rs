@@ -134,7 +134,6 @@ impl Agenda {
         index
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "sources that change come next"))]
     /// Takes a place away, at the latest when the poll at work there ends.
     pub(super) fn remove(&mut self, index: usize) {
         self.plan(index, None);

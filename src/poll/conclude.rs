@@ -1,6 +1,7 @@
 //! From how a poll went to what is remembered, announced and due. Pure: time and randomness are
 //! arguments.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::client::Validators;
 use crate::config::{Every, Source};
 use crate::detect::{Held, Pending, Unreadable};
 use crate::digest::{Digest, RawDigest};
-use crate::event::{self, Kind};
+use crate::event::{self, Kind, Partition};
 use crate::schedule::{self, FAILURES, Plan, Severity};
 use crate::store::{Announcement, Memory, StoreError};
 use crate::time::Timestamp;
@@ -79,6 +80,8 @@ pub(super) struct Trouble {
 pub(super) struct Terms<'a> {
     /// Its configuration.
     pub(super) source: &'a Source,
+    /// When it is polled by itself.
+    pub(super) plan: Plan,
     /// What was remembered before it.
     pub(super) before: &'a Memory,
     /// When it began.
@@ -108,22 +111,33 @@ pub(super) struct Conclusion {
     pub(super) next: Option<Timestamp>,
 }
 
-/// The plan of a source.
-pub(super) fn plan_of(source: &Source) -> Plan {
+/// The plan of a source's partition: each has a phase of its own.
+pub(super) fn plan_of(source: &Source, partition: &Partition) -> Plan {
     match source.every {
-        Every::Fixed(period) => Plan::every(source.name.as_str(), period),
+        Every::Fixed(period) => Plan::every(&phase_key(source, partition), period),
         Every::Manual => Plan::Manual,
     }
 }
 
-/// When a source that was just loaded is polled first.
+fn phase_key<'a>(source: &'a Source, partition: &Partition) -> Cow<'a, str> {
+    let name = source.name.as_str();
+    if partition.is_whole() {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(format!("{name}{partition}"))
+    }
+}
+
+/// When a partition that was just loaded is polled first.
 pub(super) fn first_poll(
     source: &Source,
+    partition: &Partition,
     memory: &Memory,
     has_snapshot: bool,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let scheduled = plan_of(source).first(source.name.as_str(), has_snapshot, now);
+    let scheduled =
+        plan_of(source, partition).first(&phase_key(source, partition), has_snapshot, now);
     let first = confirming(source, memory, now).or(scheduled)?;
     // A clock that was far ahead may have left a time that is far away.
     let not_before = memory.not_before.unwrap_or(first);
@@ -191,7 +205,7 @@ pub(super) fn success(terms: Terms<'_>, found: Found) -> Conclusion {
         Some(REASON_GUARD) => None,
         _ => confirming(source, &memory, terms.now),
     };
-    let next = next.or_else(|| plan_of(source).next(terms.now));
+    let next = next.or_else(|| terms.plan.next(terms.now));
     Conclusion {
         outcome,
         reason,
@@ -227,7 +241,8 @@ pub(super) fn failure(terms: Terms<'_>, trouble: &Trouble) -> Conclusion {
         announcements.push(announcement(source, Kind::SourceFailing, told));
     }
     let wait = trouble.pacing.not_before.map(|wait| terms.now.plus(wait));
-    let retry = plan_of(source)
+    let retry = terms
+        .plan
         .retry(retries, trouble.severity, terms.now, terms.random)
         .or_else(|| {
             let delay = FAILURES.jittered(retries, terms.random);

@@ -3,6 +3,7 @@
 //! Keeps the agenda's places and their occupants together, so that a place is never given away
 //! before its last poll ended. Pure but for being shared; leaves the turns to [`super::agenda`].
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -10,6 +11,8 @@ use tokio::sync::watch;
 use super::Polled;
 use super::agenda::{Agenda, Ticket};
 use super::seat::{Seat, Watched};
+use crate::event::Partition;
+use crate::store::SnapshotId;
 use crate::time::Timestamp;
 
 /// All seats.
@@ -30,6 +33,9 @@ pub(super) struct Begun {
     pub(super) ticket: Ticket,
     pub(super) seat: Arc<Seat>,
 }
+
+/// Where somebody who asked for a poll hears of it.
+pub(super) type Heard = watch::Receiver<Option<Polled>>;
 
 /// A seat, when it is due, and whether its poll is at work.
 pub(super) type Standing = (Arc<Seat>, Option<Timestamp>, bool);
@@ -57,6 +63,21 @@ impl Hall {
         self.sources[source].push(number(index));
     }
 
+    /// Lets partitions go, each at the latest when its poll at work ends.
+    pub(super) fn unseat(&mut self, source: &Watched, gone: &HashSet<SnapshotId>) {
+        let seats = &self.seats;
+        let is_gone = |index: &u32| {
+            let seat = seats[*index as usize].as_ref();
+            seat.is_none_or(|seat| gone.contains(&seat.snapshot))
+        };
+        let mut stay = std::mem::take(&mut self.sources[source.index]);
+        for index in stay.extract_if(.., |index| is_gone(index)) {
+            self.agenda.remove(index as usize);
+        }
+        self.sources[source.index] = stay;
+        self.clear();
+    }
+
     /// Makes ready whoever is due, and lets the next one begin.
     pub(super) fn next(&mut self, now: Timestamp) -> Option<Begun> {
         self.agenda.advance(now);
@@ -79,12 +100,26 @@ impl Hall {
         self.looks_at = at;
     }
 
-    /// See [`Agenda::ask`]; for every seat of a source.
-    pub(super) fn ask(&mut self, source: &Watched) -> Vec<Option<watch::Receiver<Option<Polled>>>> {
-        let seats = self.sources[source.index].iter();
-        seats
-            .map(|index| self.agenda.ask(*index as usize))
-            .collect()
+    /// Somebody wants a poll of a source: of this partition, or without one of all, at most
+    /// `most`. `Err`: there are so many more.
+    pub(super) fn ask(
+        &mut self,
+        source: &Watched,
+        partition: Option<&Partition>,
+        most: usize,
+    ) -> Result<Vec<Option<Heard>>, usize> {
+        let seats = &self.seats;
+        let is_meant = |index: &&u32| {
+            let seat = seats[**index as usize].as_ref();
+            partition.is_none() || seat.map(|seat| &seat.partition) == partition
+        };
+        let meant = self.sources[source.index].iter().filter(is_meant);
+        let meant: Vec<u32> = meant.copied().collect();
+        if meant.len() > most {
+            return Err(meant.len());
+        }
+        let heard = meant.into_iter();
+        Ok(heard.map(|index| self.agenda.ask(index as usize)).collect())
     }
 
     /// How the seats of a source stand.
@@ -106,7 +141,9 @@ impl Hall {
     /// Lets go of those who left.
     fn clear(&mut self) {
         for index in self.agenda.vacated() {
-            self.seats[index as usize] = None;
+            if let Some(seat) = self.seats[index as usize].take() {
+                seat.leave();
+            }
         }
     }
 }

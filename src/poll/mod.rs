@@ -11,13 +11,17 @@
 //! | `agenda` `hall` | who is polled next |
 //! | `turn` | a poll from its begin to its commit and what everyone hears of it |
 //! | `attempt` `plan` `identity` `redigest` | what was asked, what came, what differs |
-//! | `conclude` | what follows from how it went |
+//! | `conclude` `alarms` | what follows from how it went, and what operators hear |
+//! | `divide` `follow` | which partitions a source has, and when they come and go |
 //! | `notes` | what reaches the disk a little later |
 //! | `look` | a poll that leaves nothing behind |
 
 mod agenda;
+mod alarms;
 mod attempt;
 mod conclude;
+mod divide;
+mod follow;
 mod hall;
 mod identity;
 mod judge;
@@ -30,7 +34,7 @@ mod seat;
 mod tests;
 mod turn;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,10 +54,10 @@ use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 use crate::upstream::{Reason, Upstream, Upstreams};
 
-use conclude::first_poll;
+use follow::Follow;
 use hall::{Begun, Hall};
 use notes::Notes;
-use seat::{Seat, Watched};
+use seat::{Place, Watched};
 
 /// Longest sleep of the scheduler, so that a step of the machine's clock is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -94,20 +98,20 @@ pub struct Poller {
     ended: watch::Receiver<()>,
 }
 
-/// How a poll ended; also the `outcome` label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+/// How a poll ended; also the `outcome` label. One of many partitions ends as the last of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It rang.
-    Changed,
-    /// Nothing to ring: the same, or a silent baseline.
-    Unchanged,
     /// 304.
     NotModified,
-    /// It came to nothing.
-    Error,
+    /// Nothing to ring: the same, or a silent baseline.
+    Unchanged,
+    /// It rang.
+    Changed,
     /// It is not believed yet: the guard doubts it, or it was not seen often enough.
     Held,
+    /// It came to nothing.
+    Error,
 }
 
 /// What `POST …/poll` answers.
@@ -130,10 +134,19 @@ pub enum PollRefused {
     /// No source has this name.
     #[error("no source has this name")]
     Unknown,
+    /// It has no such partition.
+    #[error("the source has no such partition")]
+    NoPartition,
+    /// So many partitions are too many for one poll by hand.
+    #[error("the source has {0} partitions, a poll by hand asks for at most {BY_HAND_MAX}")]
+    TooMany(usize),
     /// doorbell is about to end.
     #[error("doorbell is draining")]
     Draining,
 }
+
+/// Most partitions that one poll by hand asks for: what is done before its caller loses patience.
+pub const BY_HAND_MAX: usize = 1_000;
 
 /// How a source stands.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -160,6 +173,36 @@ pub struct SourceStatus {
     /// Failures in a row.
     pub consecutive_failures: u32,
     /// The last error since the start, while it lasts.
+    pub last_error: Option<LastError>,
+    /// How its partitions stand, where it is divided. What stands above is then the sum, the
+    /// latest, the soonest or the worst of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<PartitionsStatus>,
+}
+
+/// How many partitions of a source stand how.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct PartitionsStatus {
+    /// All of them.
+    pub total: usize,
+    /// [`SourceCondition::Failing`].
+    pub failing: usize,
+    /// [`SourceCondition::Held`].
+    pub held: usize,
+    /// [`SourceCondition::Waiting`].
+    pub waiting: usize,
+    /// The first few that fail.
+    pub first_failing: Vec<FailingPartition>,
+}
+
+/// A partition that fails.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct FailingPartition {
+    /// Its values by name.
+    pub partition: BTreeMap<String, String>,
+    /// Failures in a row.
+    pub consecutive_failures: u32,
+    /// The last error since the start.
     pub last_error: Option<LastError>,
 }
 
@@ -199,6 +242,7 @@ struct Room {
     by_name: HashMap<Name, usize>,
     hall: Mutex<Hall>,
     notes: Notes,
+    follow: Follow,
     /// Rung when the hall has news for the scheduler.
     wake: Notify,
     detections: Arc<Semaphore>,
@@ -215,71 +259,101 @@ impl Poller {
     pub async fn start(parts: Parts) -> Result<Self, StoreError> {
         let config = parts.live.load_full();
         let names: Vec<Name> = config.sources.keys().cloned().collect();
-        let states = parts.store.sources(&names).await?;
+        let ids = parts.store.register(&names).await?;
         let lines: HashMap<&Name, usize> = parts.upstreams.keys().zip(0..).collect();
         let width = |upstream: &Arc<Upstream>| upstream.config().connections_max;
         let mut hall = Hall::new(parts.upstreams.values().map(width), names.len());
-        let now = parts.clock.now();
-        hall.agenda().advance(now);
-        let mut sources = Vec::with_capacity(names.len());
-        for (source, state) in config.sources.values().zip(states) {
+        hall.agenda().advance(parts.clock.now());
+        let all = config.sources.values();
+        let followed: HashSet<&Name> = all
+            .clone()
+            .flat_map(|source| source.each.iter().flat_map(|each| each.followed.keys()))
+            .collect();
+        let watched = all.zip(ids).enumerate().map(|(index, (source, id))| {
             let line = lines.get(&source.upstream).copied();
-            let line = line.expect("a checked configuration names upstreams that exist");
-            let place = (sources.len(), line);
-            let watched = Arc::new(Watched::new(source, state.id, place, &parts.metrics));
-            let due = first_poll(source, &state.memory, state.items.is_some(), now);
-            hall.seat(
-                Arc::new(Seat::new(&watched, Partition::default(), state)),
-                due,
-            );
-            sources.push(watched);
-        }
+            let place = Place {
+                index,
+                line: line.expect("a checked configuration names upstreams that exist"),
+                is_followed: followed.contains(&source.name),
+            };
+            Arc::new(Watched::new(source, id, place, &parts.metrics))
+        });
         let room = Arc::new(Room {
+            sources: watched.collect(),
             live: parts.live,
             store: parts.store,
             upstreams: parts.upstreams,
             clock: parts.clock,
             shutdown: parts.shutdown,
-            sources,
             by_name: names.into_iter().zip(0..).collect(),
             hall: Mutex::new(hall),
             notes: Notes::default(),
+            follow: Follow::default(),
             wake: Notify::new(),
             detections: Arc::new(Semaphore::new(detections_max())),
         });
+        follow::begin(&room).await?;
         let (end, ended) = watch::channel(());
         tokio::spawn(notes::keep(Arc::clone(&room)));
+        tokio::spawn(follow::keep(Arc::clone(&room)));
         tokio::spawn(schedule(Arc::clone(&room), end));
         Ok(Self { room, ended })
     }
 
-    /// Polls a source now: always a new fetch, also while it backs off or its upstream asked to be
-    /// left alone. Waits for a poll in flight, which it never joins. The poll goes on if the caller
-    /// leaves.
+    /// Polls a source now, all of its partitions: always a new fetch, also while it backs off or
+    /// its upstream asked to be left alone. Waits for a poll in flight, which it never joins. The
+    /// poll goes on if the caller leaves.
     ///
     /// # Errors
     /// [`PollRefused`].
     pub async fn poll_now(&self, source: &str) -> Result<Polled, PollRefused> {
+        self.poll_partitions(source, None).await
+    }
+
+    /// As [`Self::poll_now`], but of this partition alone where one is named.
+    ///
+    /// # Errors
+    /// [`PollRefused`].
+    pub async fn poll_partitions(
+        &self,
+        source: &str,
+        partition: Option<&Partition>,
+    ) -> Result<Polled, PollRefused> {
         let index = self.room.by_name.get(source).copied();
         let source = &self.room.sources[index.ok_or(PollRefused::Unknown)?];
-        let heard = self.room.hall.lock().ask(source).pop().flatten();
-        let mut heard = heard.ok_or(PollRefused::Draining)?;
+        let asked = self.room.hall.lock().ask(source, partition, BY_HAND_MAX);
+        let heard = asked.map_err(PollRefused::TooMany)?;
+        if heard.is_empty() && partition.is_some() {
+            return Err(PollRefused::NoPartition);
+        }
         self.room.wake.notify_one();
-        let polled = heard.wait_for(Option::is_some).await.ok();
-        let polled = polled.and_then(|polled| polled.clone());
-        polled.ok_or(PollRefused::Draining)
+        let mut all = Polled::nothing();
+        for heard in heard {
+            let mut heard = heard.ok_or(PollRefused::Draining)?;
+            let polled = heard.wait_for(Option::is_some).await.ok();
+            let polled = polled.and_then(|polled| polled.clone());
+            all.join(polled.ok_or(PollRefused::Draining)?);
+        }
+        Ok(all)
     }
 
     /// How every source stands, by name.
     #[must_use]
     pub fn sources(&self) -> Vec<SourceStatus> {
         let sources = self.room.sources.iter();
-        sources
-            .map(|source| {
-                let standing = self.room.hall.lock().standing(source);
-                source.status(&standing)
-            })
-            .collect()
+        sources.map(|source| self.status(source)).collect()
+    }
+
+    /// How the source called `name` stands.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<SourceStatus> {
+        let index = self.room.by_name.get(name)?;
+        Some(self.status(&self.room.sources[*index]))
+    }
+
+    fn status(&self, source: &Watched) -> SourceStatus {
+        let standing = self.room.hall.lock().standing(source);
+        source.status(&standing)
     }
 
     /// Waits until, after the shutdown began, no poll is in flight.

@@ -150,14 +150,19 @@ mod tests {
 
     use super::*;
     use crate::event::Partition;
-    use crate::metrics::{Metrics, PollMetrics};
-    use crate::poll::seat::Watched;
+    use crate::metrics::{Metrics, PollMetrics, SeriesBy};
+    use crate::poll::seat::{Place, Watched};
     use crate::poll::tests::source;
     use crate::store::{Memory, SnapshotId, SourceId, SourceState};
 
     fn seat() -> Arc<Seat> {
-        let metrics = PollMetrics::new(&Metrics::new());
-        let watched = Watched::new(&source(), SourceId(1), (0, 0), &metrics);
+        let metrics = PollMetrics::new(&Metrics::new(), SeriesBy::Source);
+        let place = Place {
+            index: 0,
+            line: 0,
+            is_followed: false,
+        };
+        let watched = Watched::new(&source(), SourceId(1), place, &metrics);
         let state = SourceState {
             id: SourceId(1),
             snapshot: SnapshotId(1),

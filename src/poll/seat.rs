@@ -4,15 +4,21 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::alarms::Alarms;
 use super::hall::Standing;
 use super::notes::Desk;
-use super::{LastError, SourceCondition, SourceStatus, reasons};
+use super::{
+    FailingPartition, LastError, PartitionsStatus, SourceCondition, SourceStatus, reasons,
+};
 use crate::config;
 use crate::event::Partition;
 use crate::metrics::{PollMetrics, SourceSeries};
 use crate::name::Name;
 use crate::store::{Memory, SnapshotId, SourceId, SourceState};
 use crate::time::Timestamp;
+
+/// Most failing partitions that a status shows.
+const SHOWN_MAX: usize = 10;
 
 /// A source at the poller: what its partitions share.
 #[derive(Debug)]
@@ -25,6 +31,9 @@ pub(super) struct Watched {
     pub(super) line: usize,
     pub(super) id: SourceId,
     pub(super) series: SourceSeries,
+    /// Whether others have a partition for each of its items.
+    pub(super) is_followed: bool,
+    pub(super) alarms: Mutex<Alarms>,
 }
 
 /// A partition of a source at the poller; the only one where the source is not divided.
@@ -37,6 +46,17 @@ pub(super) struct Seat {
     pub(super) snapshot: SnapshotId,
     /// Changed by the one poll in flight; read by everyone.
     pub(super) mind: Mutex<Mind>,
+}
+
+/// Where a source stands among the others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// Its number.
+    pub(super) index: usize,
+    /// The agenda's line of its upstream.
+    pub(super) line: usize,
+    /// Whether others have a partition for each of its items.
+    pub(super) is_followed: bool,
 }
 
 /// What a partition has in mind.
@@ -54,20 +74,22 @@ pub(super) struct Mind {
 }
 
 impl Watched {
-    /// Number `index` of the sources, with polls on `line`.
+    /// A source as the store knows it, at `place`.
     pub(super) fn new(
         source: &config::Source,
         id: SourceId,
-        (index, line): (usize, usize),
+        place: Place,
         metrics: &PollMetrics,
     ) -> Self {
         Self {
             name: source.name.clone(),
             upstream: source.upstream.clone(),
-            index,
-            line,
+            index: place.index,
+            line: place.line,
             id,
             series: metrics.source(&source.name, &source.upstream, &reasons()),
+            is_followed: place.is_followed,
+            alarms: Mutex::default(),
         }
     }
 
@@ -84,11 +106,14 @@ impl Watched {
             next_due: None,
             consecutive_failures: 0,
             last_error: None,
+            partitions: None,
         };
+        let mut partitions = PartitionsStatus::default();
         for (seat, next_due, polling) in seats {
             let mind = seat.mind.lock();
             let memory = &mind.memory;
-            status.state = status.state.max(mind.condition());
+            let condition = mind.condition();
+            status.state = status.state.max(condition);
             status.polling |= polling;
             status.items = match (status.items, mind.items) {
                 (Some(one), Some(other)) => Some(one + other),
@@ -102,7 +127,17 @@ impl Watched {
                 status.last_error = mind.last_error.as_deref().cloned();
             }
             status.consecutive_failures = status.consecutive_failures.max(memory.failures);
+            partitions.count(condition);
+            if condition == SourceCondition::Failing && partitions.first_failing.len() < SHOWN_MAX {
+                partitions.first_failing.push(FailingPartition {
+                    partition: seat.partition.values(),
+                    consecutive_failures: memory.failures,
+                    last_error: mind.last_error.as_deref().cloned(),
+                });
+            }
         }
+        let is_divided = seats.iter().any(|(seat, ..)| !seat.partition.is_whole());
+        status.partitions = (is_divided || seats.is_empty()).then_some(partitions);
         status
     }
 }
@@ -110,19 +145,50 @@ impl Watched {
 impl Seat {
     /// A partition as the store remembers it.
     pub(super) fn new(source: &Arc<Watched>, partition: Partition, state: SourceState) -> Self {
-        source.series.stands(state.items, state.memory.succeeded_at);
+        let SourceState { memory, items, .. } = state;
+        let series = &source.series;
+        series.came(items, memory.failures > 0);
+        series.succeeded(memory.succeeded_at);
+        source.alarms.lock().shift(&Memory::default(), &memory);
         Self {
             source: Arc::clone(source),
             partition,
             snapshot: state.snapshot,
             mind: Mutex::new(Mind {
-                memory: state.memory,
-                items: state.items,
+                memory,
+                items,
                 written_at: None,
                 desk: Desk::Free,
                 store_failures: 0,
                 last_error: None,
             }),
+        }
+    }
+
+    /// It was the last one to hear of this partition.
+    pub(super) fn leave(&self) {
+        let mind = self.mind.lock();
+        self.source
+            .series
+            .left(mind.items, mind.memory.failures > 0);
+        let mut alarms = self.source.alarms.lock();
+        alarms.shift(&mind.memory, &Memory::default());
+    }
+
+    /// The partition, for the log: nothing where the source is not divided.
+    pub(super) fn told(&self) -> Option<&str> {
+        Some(self.partition.as_str()).filter(|text| !text.is_empty())
+    }
+}
+
+impl PartitionsStatus {
+    fn count(&mut self, condition: SourceCondition) {
+        self.total += 1;
+        match condition {
+            SourceCondition::Failing => self.failing += 1,
+            SourceCondition::Held => self.held += 1,
+            SourceCondition::Waiting => self.waiting += 1,
+            SourceCondition::Ok => {}
         }
     }
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 
 use super::agenda::Ticket;
+use super::alarms::ALARMS_MAX;
 use super::attempt::Attempt;
 use super::conclude::{self, Conclusion, Terms, Trouble, WRITE_EVERY, plan_of};
+use super::divide;
 use super::hall::Begun;
 use super::seat::Seat;
 use super::{LastError, Outcome, Polled, REASON_INTERNAL, REASON_STORE, Room};
@@ -15,7 +17,7 @@ use crate::config;
 use crate::event::Cause;
 use crate::metrics::EventCounts;
 use crate::schedule::{FAILURES, Severity};
-use crate::store::{Committed, Memory, PollCommit, StoreError};
+use crate::store::{COMMITTED_IDS_MAX, Committed, Memory, PollCommit, StoreError};
 use crate::time::Timestamp;
 
 /// One poll at work.
@@ -37,7 +39,8 @@ pub(super) async fn take(room: &Room, ticket: Ticket, seat: &Arc<Seat>) -> Optio
     }
     let poll = AssertUnwindSafe(poll(room, &ticket, seat, began));
     let (polled, next) = poll.catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!(source = seat.source.name.as_str(), "a poll panicked");
+        let (source, partition) = (seat.source.name.as_str(), seat.told());
+        tracing::error!(source, partition, "a poll panicked");
         series.failed(REASON_INTERNAL);
         let next = room.clock.now().plus(FAILURES.ceiling);
         (Polled::error(REASON_INTERNAL), Some(next))
@@ -71,6 +74,7 @@ async fn poll(
         // It has left the configuration, and is not polled again.
         return (Polled::error(REASON_INTERNAL), None);
     };
+    let source = &divide::part(source, &seat.partition);
     let (memory, has_snapshot) = {
         let mind = seat.mind.lock();
         (mind.memory.clone(), mind.items.is_some())
@@ -93,6 +97,7 @@ async fn poll(
     };
     let terms = Terms {
         source,
+        plan: plan_of(source, &seat.partition),
         before: &memory,
         began,
         now: room.clock.now(),
@@ -113,9 +118,15 @@ impl Turn<'_> {
     /// Commits the conclusion and makes it known. What could not be committed did not happen.
     async fn end(
         &self,
-        conclusion: Conclusion,
+        mut conclusion: Conclusion,
         trouble: Option<Trouble>,
     ) -> (Polled, Option<Timestamp>) {
+        let seat = self.seat;
+        if !seat.partition.is_whole() {
+            let before = &seat.mind.lock().memory;
+            let mut alarms = seat.source.alarms.lock();
+            alarms.temper(&mut conclusion, before, &seat.partition);
+        }
         let Conclusion {
             outcome,
             reason,
@@ -147,12 +158,18 @@ impl Turn<'_> {
             };
             committed = match self.room.store.commit(commit).await {
                 Ok(committed) => committed,
-                Err(error) => return self.store_failed(&error.clone().into(), Some(&error)),
+                Err(error) => {
+                    self.take_back(&memory);
+                    return self.store_failed(&error.clone().into(), Some(&error));
+                }
             };
             self.seat.mind.lock().written_at = Some(self.began);
             if self.room.hall.lock().agenda().trust() {
                 self.room.wake.notify_one();
             }
+        }
+        if items.is_some() && seat.source.is_followed {
+            self.room.follow.moved(seat.source.index);
         }
         self.remember(memory, items, trouble);
         self.count(outcome, reason, counts.unwrap_or_default());
@@ -169,29 +186,24 @@ impl Turn<'_> {
         self.writes || conclude::must_write(&self.seat.mind.lock().memory, memory)
     }
 
+    /// What was to be remembered is not.
+    fn take_back(&self, memory: &Memory) {
+        if !self.seat.partition.is_whole() {
+            let mind = self.seat.mind.lock();
+            let mut alarms = self.seat.source.alarms.lock();
+            alarms.shift(memory, &mind.memory);
+        }
+    }
+
     fn remember(&self, memory: Memory, items: Option<u64>, trouble: Option<Trouble>) {
         let mut mind = self.seat.mind.lock();
-        let name = self.seat.source.name.as_str();
-        match &trouble {
-            Some(trouble) if mind.memory.failures == 0 => {
-                let Trouble {
-                    reason, message, ..
-                } = trouble;
-                tracing::warn!(source = name, reason, "a poll failed: {message}");
-            }
-            Some(Trouble {
-                reason, message, ..
-            }) => {
-                let failures = memory.failures;
-                tracing::debug!(source = name, reason, failures, "a poll failed: {message}");
-            }
-            None if mind.memory.failures > 0 => {
-                tracing::info!(source = name, "polls succeed again");
-            }
-            None => {}
-        }
+        self.tell(&mind.memory, &memory, trouble.as_ref());
+        let series = &self.seat.source.series;
+        series.left(mind.items, mind.memory.failures > 0);
         mind.items = items.or(mind.items);
         mind.memory = memory;
+        series.came(mind.items, mind.memory.failures > 0);
+        series.succeeded(mind.memory.succeeded_at);
         mind.store_failures = 0;
         mind.last_error = trouble.map(|trouble| {
             Box::new(LastError {
@@ -203,8 +215,36 @@ impl Turn<'_> {
         if fresh.is_none_or(|age| age >= WRITE_EVERY) {
             self.room.notes.take(self.seat, &mut mind);
         }
-        let series = &self.seat.source.series;
-        series.stands(mind.items, mind.memory.succeeded_at);
+    }
+
+    /// Tells the log of a first failure and a recovery; of one partition among many that fail
+    /// only who asks for it.
+    fn tell(&self, before: &Memory, after: &Memory, trouble: Option<&Trouble>) {
+        let (source, partition) = (self.seat.source.name.as_str(), self.seat.told());
+        let is_one_of_many = self.seat.source.alarms.lock().failing > ALARMS_MAX;
+        match trouble {
+            Some(Trouble {
+                reason, message, ..
+            }) if before.failures == 0 && !is_one_of_many => {
+                tracing::warn!(source, partition, reason, "a poll failed: {message}");
+            }
+            Some(Trouble {
+                reason, message, ..
+            }) => {
+                let failures = after.failures;
+                tracing::debug!(
+                    source,
+                    partition,
+                    reason,
+                    failures,
+                    "a poll failed: {message}"
+                );
+            }
+            None if before.failures > 0 && !is_one_of_many => {
+                tracing::info!(source, partition, "polls succeed again");
+            }
+            None => {}
+        }
     }
 
     fn count(&self, outcome: Outcome, reason: Option<&'static str>, counts: EventCounts) {
@@ -233,8 +273,13 @@ impl Turn<'_> {
         mind.store_failures = mind.store_failures.saturating_add(1);
         let failures = mind.store_failures;
         if failures == 1 {
-            let source = self.seat.source.name.as_str();
-            tracing::error!(source, "a poll could not be committed: {}", trouble.message);
+            let (source, partition) = (self.seat.source.name.as_str(), self.seat.told());
+            let message = &trouble.message;
+            tracing::error!(
+                source,
+                partition,
+                "a poll could not be committed: {message}"
+            );
         }
         mind.last_error = Some(Box::new(LastError {
             reason: REASON_STORE,
@@ -242,7 +287,8 @@ impl Turn<'_> {
         }));
         self.seat.source.series.failed(REASON_STORE);
         let random = fastrand::f64();
-        let next = plan_of(&self.source).retry(failures, Severity::Passing, now, random);
+        let next = plan_of(&self.source, &self.seat.partition);
+        let next = next.retry(failures, Severity::Passing, now, random);
         (Polled::error(REASON_STORE), next)
     }
 }
@@ -252,8 +298,28 @@ impl Polled {
         Self {
             outcome: Outcome::Error,
             reason: Some(reason.to_owned()),
+            ..Self::nothing()
+        }
+    }
+
+    /// A poll of no partition.
+    pub(super) fn nothing() -> Self {
+        Self {
+            outcome: Outcome::NotModified,
+            reason: None,
             events: 0,
             event_ids: Vec::new(),
         }
+    }
+
+    /// Makes it one of another partition, too: it came to the worse of both.
+    pub(super) fn join(&mut self, other: Self) {
+        if other.outcome > self.outcome {
+            (self.outcome, self.reason) = (other.outcome, other.reason);
+        }
+        self.events += other.events;
+        let room = COMMITTED_IDS_MAX.saturating_sub(self.event_ids.len());
+        self.event_ids
+            .extend(other.event_ids.into_iter().take(room));
     }
 }

@@ -105,6 +105,7 @@ fn source() -> config::Source {
     config::Source {
         name: name("issues"),
         upstream: name("tracker"),
+        each: None,
         path: "/issues".to_owned(),
         query: Vec::new(),
         headers: HeaderMap::new(),

@@ -16,6 +16,7 @@ mod harness;
 mod hostile;
 mod kill;
 mod metrics;
+mod partitions;
 mod proxy_limits;
 mod real_input;
 mod semantics;

@@ -2,6 +2,7 @@
 //! told in `places`, and that no file whatever breaks the reader in `wild`.
 
 #[cfg(test)]
+mod each;
 mod places;
 #[cfg(test)]
 mod refusals;

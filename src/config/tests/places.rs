@@ -37,7 +37,7 @@ events = [\"isues.*\"]
 concurrency = 0
 rate = { requests = 10, per = \"1s\" }
 [metrics]
-per_source = \"on\"
+per_source = \"one\"
 ";
     // With a syntax error in the file, nothing is called missing: it may stand on the broken line.
     assert_eq!(
@@ -54,7 +54,7 @@ per_source = \"on\"
             "15:12: `secrets`: a webhook secret begins with `whsec_` or `whsk_`",
             "17:15: `concurrency` must be 1 to 10000",
             "18:1: `rate` is not supported yet",
-            "19:2: `metrics` is not supported yet",
+            "20:14: `per_source` is \"auto\" or \"on\" or \"off\", not \"one\"",
         ]
     );
     let whole = text.replace("timeout = =", "failing_after = 1 #");

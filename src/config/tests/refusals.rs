@@ -40,7 +40,8 @@ const SERVICE: &str = r#"
 [proxy] ;; listen = ["127.0.0.1:1"] ;; connections_max = 0 => `connections_max` must be 1 to 500000
 [proxy] ;; listen = ["[::1]:1"] ;; drain_delay = "11m" ;; grace = "1h" => must be 0s to 10m
 [proxy] ;; listen = ["127.0.0.1:1"] ;; grace = "1s" => `drain_delay` is a part of `grace`
-[metrics] => `metrics` is not supported yet
+[metrics] ;; per_source = true => `per_source` is "auto" or "on" or "off", not a boolean
+[metrics] ;; per_sources = "on" => did you mean `per_source`?
 source = {} => unknown key `source`, did you mean `sources`?
 [[sources]] => `sources` is a table, not an array
 "#;
@@ -93,6 +94,21 @@ path = "/a/%2E%2e/b" => no `.` or `..` segments
 path = "/a b" => percent-encode it
 path = "/%zz" => percent-encode it
 path = "/ä" => `ä` cannot stand in a path
+path = "/{{a}}" => `{` cannot stand in a path
+each = {} => `each` has 1 to 4 names
+each = [] => `each` is a table, not an array
+each = { Repo = ["a"] } => a name is written with a-z
+each = { a = "b" } => `a` is a list of values
+each = { a = [] } => `a` has no values
+each = { a = [""] } => `a`: a value is empty
+each = { a = ["x/../y"] } => a `.` or `..` segment
+each = { a = ["x\ty"] } => a control character
+each = { a = [{}] } => a string, a number, true or false
+each = { a = ["b"] } => name `a` of `each` is not asked for, write {{a}}
+each = { a = { file = "lost.txt" } } => `lost.txt` cannot be read
+each = { a = { file = 7 } } => `file` is a path, not an integer
+each = { a = { source = "x", at = "$.id" } } => there is no source "x", add `[sources.x]`
+each = { a = { source = "s", at = "$.id" } } => `s` would be divided by itself, through "s"
 query = { a = {} } => a string, a number, true or false
 headers = { te = "x" } => belongs to the connection
 every = "99ms" => `every` must be 100ms to 366d
@@ -397,6 +413,7 @@ fn no_key_is_accepted_and_ignored() {
         "admin.token",
         "admin.metrics_token",
         "admin.hosts",
+        "metrics.per_source",
         "proxy.listen",
         "proxy.trusted_proxies",
         "proxy.connections_max",
@@ -405,6 +422,7 @@ fn no_key_is_accepted_and_ignored() {
         "log",
         "store",
         "admin",
+        "metrics",
         "proxy",
         "upstreams",
         "sources",

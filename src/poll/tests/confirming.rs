@@ -89,7 +89,13 @@ fn what_waits_and_how_long_it_has_waited_outlive_a_restart() {
     for _ in 0..2 {
         assert!(waits(&life.poll(&list(&[(1, "b")]))));
         life.restart();
-        let again = first_poll(&life.source, &life.memory, true, at(life.now));
+        let again = first_poll(
+            &life.source,
+            &Partition::default(),
+            &life.memory,
+            true,
+            at(life.now),
+        );
         assert_eq!(
             again,
             Some(at(life.now + 2)),

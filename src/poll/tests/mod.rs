@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use http::HeaderMap;
 
-use super::conclude::{Conclusion, Found, Learnt, Terms, Trouble, What};
+use super::conclude::{Conclusion, Found, Learnt, Terms, Trouble, What, first_poll, plan_of};
 use super::judge::{Believed, Case, Open};
 use super::plan::{Basis, Changes, Draw};
 use super::*;
@@ -54,6 +54,7 @@ pub(super) fn source() -> config::Source {
     config::Source {
         name: name("issues"),
         upstream: name("tracker"),
+        each: None,
         path: "/issues".to_owned(),
         query: Vec::new(),
         headers: HeaderMap::new(),
@@ -289,9 +290,10 @@ fn changed_rules_rewrite_what_did_not_change_silently() {
     assert_eq!(form.body.as_deref(), Some(r#"{"id":0}"#));
 }
 
-fn terms<'a>(source: &'a config::Source, before: &'a Memory) -> Terms<'a> {
+pub(super) fn terms<'a>(source: &'a config::Source, before: &'a Memory) -> Terms<'a> {
     Terms {
         source,
+        plan: plan_of(source, &Partition::default()),
         before,
         began: at(999),
         now: at(1000),
@@ -310,6 +312,11 @@ fn learnt() -> Learnt {
             last_modified: None,
         },
     }
+}
+
+/// A poll that found what was committed last.
+pub(super) fn unchanged() -> Found {
+    found(What::Same(Outcome::Unchanged, learnt()))
 }
 
 fn found(what: What) -> Found {
@@ -412,7 +419,13 @@ fn what_the_upstream_asks_for_raises_the_next_poll_and_outlives_a_restart() {
     let failed = conclude::failure(terms(&source, &memory), &trouble);
     assert_eq!(failed.next, Some(at(1500)));
     assert_eq!(
-        first_poll(&source, &failed.memory, true, at(1100)),
+        first_poll(
+            &source,
+            &Partition::default(),
+            &failed.memory,
+            true,
+            at(1100)
+        ),
         Some(at(1500))
     );
 
@@ -425,7 +438,8 @@ fn what_the_upstream_asks_for_raises_the_next_poll_and_outlives_a_restart() {
         not_before: Some(at(i64::MAX / 1000)),
         ..Memory::default()
     };
-    let first = first_poll(&source, &insane, true, at(1000)).expect("scheduled");
+    let first =
+        first_poll(&source, &Partition::default(), &insane, true, at(1000)).expect("scheduled");
     assert_eq!(first, at(1000 + 24 * 3600));
 }
 
@@ -521,7 +535,10 @@ fn a_manual_source_is_never_due() {
     let mut source = source();
     source.every = Every::Manual;
     let memory = Memory::default();
-    assert_eq!(first_poll(&source, &memory, false, at(1000)), None);
+    assert_eq!(
+        first_poll(&source, &Partition::default(), &memory, false, at(1000)),
+        None
+    );
     let failed = conclude::failure(terms(&source, &memory), &refused());
     assert_eq!(failed.next, None);
     let same = What::Same(Outcome::Unchanged, learnt());

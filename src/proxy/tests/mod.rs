@@ -83,6 +83,7 @@ fn config(upstreams: Vec<config::Upstream>, routes: Vec<config::Route>) -> Confi
             retain: Duration::ZERO,
             retain_dead: Duration::ZERO,
         },
+        metrics: config::Metrics::default(),
         admin: config::Admin {
             listen: loopback,
             token: None,
