@@ -23,7 +23,7 @@ mod path;
 mod plan;
 mod rules;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 mod tree;
 

@@ -209,3 +209,145 @@ async fn a_run_of_failures_is_told_of_once_and_so_is_its_end() {
         assert!(data["since"].is_string(), "{data}");
     }
 }
+
+/// What changed while the rules did is found: the stored bodies are read by the new ones.
+#[tokio::test]
+async fn no_change_is_missed_while_the_rules_change_and_none_is_made_by_it() {
+    let seen = |id: u64, words: &str, seen: u64| json!({"id": id, "title": words, "seen": seen});
+    let upstream = Upstream::serving("/tickets", vec![seen(1, "a", 1), seen(2, "a", 1)]).await;
+    let receiver = Receiver::accepting().await;
+    let config = config(&upstream, &receiver, "\"full\"", "baseline = \"silent\"");
+    let doorbell = Doorbell::start(&config).await;
+    doorbell.poll("tickets").await;
+
+    upstream.change("/tickets", |list| {
+        *list = vec![seen(1, "a", 2), seen(2, "b", 2)];
+    });
+    let corpse = doorbell.kill().await;
+    let ignoring = "baseline = \"silent\"\nignore = [\"$.seen\"]";
+    let corpse = corpse.reconfigured("baseline = \"silent\"", ignoring);
+    let doorbell = corpse.restart().await;
+    let polled = doorbell.poll("tickets").await;
+    assert_eq!(polled["events"], 1, "{polled}");
+    let rings = receiver.until_accepted(1).await;
+    let data = &rings[0].event["data"];
+    assert_eq!(
+        (rings[0].subject(), &data["previous"]),
+        ("2", &seen(2, "a", 1))
+    );
+    let patch = json!([{"op": "replace", "path": "/title", "value": "b"}]);
+    assert_eq!(data["patch"], patch);
+
+    upstream.change("/tickets", |list| {
+        *list = vec![seen(1, "a", 3), seen(2, "b", 3)];
+    });
+    let polled = doorbell.poll("tickets").await;
+    assert_eq!(
+        (&polled["outcome"], &polled["events"]),
+        (&json!("unchanged"), &json!(0))
+    );
+}
+
+/// What cannot be compared begins anew, and rings nobody: neither the other request's items as
+/// deleted nor its own as created.
+#[tokio::test]
+async fn another_request_and_rules_without_bodies_begin_a_silent_baseline() {
+    let upstream = Upstream::serving("/tickets", vec![ticket(1, "a"), ticket(2, "a")]).await;
+    upstream.also_serving("/other", vec![ticket(2, "z"), ticket(3, "z")]);
+    let receiver = Receiver::accepting().await;
+    let digests = "keep = \"digests\"";
+    let doorbell = Doorbell::start(&config(&upstream, &receiver, "\"full\"", digests)).await;
+    doorbell.poll("tickets").await;
+
+    let corpse = doorbell.kill().await;
+    let corpse = corpse.reconfigured("path = \"/tickets\"", "path = \"/other\"");
+    let doorbell = corpse.restart().await;
+    let polled = doorbell.poll("tickets").await;
+    assert_eq!(
+        (&polled["outcome"], &polled["events"]),
+        (&json!("unchanged"), &json!(0))
+    );
+    upstream.change("/other", |list| list[0] = ticket(2, "y"));
+    assert_eq!(doorbell.poll("tickets").await["events"], 1);
+
+    upstream.change("/other", |list| list[0] = ticket(2, "x"));
+    let corpse = doorbell.kill().await;
+    let ignoring = "keep = \"digests\"\nignore = [\"$.seen\"]";
+    let doorbell = corpse.reconfigured(digests, ignoring).restart().await;
+    let polled = doorbell.poll("tickets").await;
+    assert_eq!(
+        (&polled["outcome"], &polled["events"]),
+        (&json!("unchanged"), &json!(0))
+    );
+    upstream.change("/other", Vec::clear);
+    assert_eq!(doorbell.poll("tickets").await["events"], 2);
+    let rings = receiver.until_accepted(3).await;
+    let expected = ["tickets.updated", "tickets.deleted", "tickets.deleted"];
+    assert_eq!(types(&rings), expected);
+    assert!(rings[0].event["data"].get("current").is_none(), "thin");
+}
+
+/// Nothing of the answer changes, and the upstream says so: the missing item is found all the same.
+#[tokio::test]
+async fn deletions_that_are_asked_for_later_are_found_in_an_answer_that_did_not_change() {
+    let upstream = Upstream::serving("/tickets", vec![ticket(1, "a"), ticket(2, "a")]).await;
+    upstream.answer("/tickets", Answering::WithEtag);
+    let receiver = Receiver::accepting().await;
+    let doorbell = Doorbell::start(&config(&upstream, &receiver, "\"never\"", "")).await;
+    doorbell.poll("tickets").await;
+    upstream.change("/tickets", |list| drop(list.pop()));
+    assert_eq!(doorbell.poll("tickets").await["outcome"], "unchanged");
+    assert_eq!(doorbell.poll("tickets").await["outcome"], "not_modified");
+
+    let corpse = doorbell.kill().await;
+    let corpse = corpse.reconfigured("deletes = \"never\"", "deletes = \"full\"");
+    let doorbell = corpse.restart().await;
+    assert_eq!(doorbell.poll("tickets").await["events"], 1);
+    assert_eq!(doorbell.poll("tickets").await["outcome"], "not_modified");
+    let rings = receiver.until_accepted(1).await;
+    assert_eq!(
+        (types(&rings)[0], rings[0].subject()),
+        ("tickets.deleted", "2")
+    );
+}
+
+/// Each is another item, and none of them is `9007199254740992`.
+#[tokio::test]
+async fn ids_of_every_kind_are_told_apart_to_their_last_digit_and_what_flips_back_rings_again() {
+    let upstream = Upstream::serving("/tickets", vec![]).await;
+    let receiver = Receiver::accepting().await;
+    let doorbell = Doorbell::start(&config(&upstream, &receiver, "\"full\"", "")).await;
+    let ids = [
+        r#""a b""#,
+        r#""é\n😀""#,
+        r#""""#,
+        "0",
+        "-7",
+        "9007199254740993",
+        "18446744073709551615",
+        "340282366920938463463374607431768211457",
+    ];
+    let list = |value: u64| {
+        let items = ids.map(|id| format!(r#"{{"id":{id},"v":{value}}}"#));
+        format!("[{}]", items.join(","))
+    };
+    upstream.send_raw("/tickets", "application/json", &list(9_007_199_254_740_993));
+    assert_eq!(doorbell.poll("tickets").await["events"], 0);
+    for value in [
+        9_007_199_254_740_992,
+        9_007_199_254_740_993,
+        9_007_199_254_740_992,
+    ] {
+        upstream.send_raw("/tickets", "application/json", &list(value));
+        let polled = doorbell.poll("tickets").await;
+        assert_eq!(polled["events"], ids.len(), "{value}: {polled}");
+    }
+    let rings = receiver.until_accepted(3 * ids.len()).await;
+    let mut subjects: Vec<&str> = rings.iter().map(Ring::subject).collect();
+    subjects.sort_unstable();
+    subjects.dedup();
+    let expected = ids.map(|id| id.trim_matches('"').replace("\\n", "\n"));
+    let mut expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    expected.sort_unstable();
+    assert_eq!(subjects, expected);
+}

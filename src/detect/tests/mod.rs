@@ -4,7 +4,7 @@ mod changes;
 mod differential;
 mod projection;
 mod reading;
-mod reference;
+pub(crate) mod reference;
 mod subjects;
 mod tombstones;
 

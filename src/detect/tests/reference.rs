@@ -12,7 +12,7 @@ use super::super::{Fields, Path, Rules};
 
 /// A JSON value apart from its spelling.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Model {
+pub(crate) enum Model {
     Null,
     Bool(bool),
     Signed(i64),
@@ -27,7 +27,7 @@ pub(super) enum Model {
 /// Names that paths name too.
 pub(super) const NAMES: [&str; 6] = ["a", "b", "c", "é", "x\"y", "longer_than_eight"];
 
-pub(super) fn models() -> impl Strategy<Value = Model> {
+pub(crate) fn models() -> impl Strategy<Value = Model> {
     let leaf = prop_oneof![
         Just(Model::Null),
         any::<bool>().prop_map(Model::Bool),
@@ -53,7 +53,7 @@ pub(super) fn models() -> impl Strategy<Value = Model> {
 
 impl Model {
     /// One of its many spellings.
-    pub(super) fn spelling(&self, seed: u64) -> String {
+    pub(crate) fn spelling(&self, seed: u64) -> String {
         let mut out = String::new();
         self.spell(&mut fastrand::Rng::with_seed(seed), &mut out);
         out

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::*;
 use crate::poll::identity::{identity, policy};
 use crate::poll::judge::{self, Judgement};
@@ -31,6 +33,8 @@ pub(super) struct Step {
     pub(super) reason: Option<&'static str>,
     /// `-1 ~2 +3`: what was deleted, updated, created, in the order of the events.
     pub(super) rung: String,
+    /// The same as it is told: kind, subject, and the members of `data` that tell of the item.
+    pub(super) events: Vec<(Kind, String, Value)>,
     /// What operators heard.
     pub(super) announced: Vec<Kind>,
     /// In how many seconds the next poll is due.
@@ -214,6 +218,13 @@ impl Life {
             Some(format!("{sign}{}", item.subject))
         });
         let rung: Vec<String> = rung.collect();
+        let events = changes.items.iter().filter_map(|item| {
+            let event = item.event.as_ref()?;
+            let content = serde_json::from_str(&format!("{{{}}}", event.content));
+            let content = content.expect("members of an object");
+            Some((event.kind, item.subject.to_string(), content))
+        });
+        let events = events.collect();
         let announced = conclusion.announcements.iter();
         let next = conclusion.next.map(|next| next.since(at(self.now)));
         self.memory = conclusion.memory;
@@ -221,6 +232,7 @@ impl Life {
             outcome: conclusion.outcome,
             reason: conclusion.reason,
             rung: rung.join(" "),
+            events,
             announced: announced.map(|announcement| announcement.kind).collect(),
             next: next.map(|next| i64::try_from(next.as_secs()).expect("soon")),
             writes,

@@ -5,6 +5,7 @@ mod deletes;
 mod forgetting;
 mod guarding;
 mod life;
+mod properties;
 mod stale;
 
 use std::collections::HashMap;

@@ -39,6 +39,14 @@ impl Corpse {
         corpse
     }
 
+    /// Changes the configuration.
+    pub(crate) fn reconfigured(self, from: &str, to: &str) -> Self {
+        let text = std::fs::read_to_string(self.config()).expect("it was written");
+        assert!(text.contains(from), "{from} is not in\n{text}");
+        std::fs::write(self.config(), text.replace(from, to)).expect("a temporary file");
+        self
+    }
+
     /// Starts a process and waits until it is ready.
     pub(crate) async fn restart(self) -> Doorbell {
         self.launch().ready().await

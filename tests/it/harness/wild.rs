@@ -70,7 +70,12 @@ struct Place {
 
 impl Wild {
     pub(crate) async fn listening() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await;
+        Self::listening_at("127.0.0.1:0").await
+    }
+
+    /// One that listens where another one did.
+    pub(crate) async fn listening_at(address: &str) -> Self {
+        let listener = TcpListener::bind(address).await;
         let listener = listener.expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound listener");
         let url = format!("http://{address}");
@@ -86,6 +91,12 @@ impl Wild {
             }
         });
         Self { url, state, task }
+    }
+
+    /// Goes away: nobody listens any more.
+    pub(crate) async fn leave(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
     }
 
     /// Serves `list` at `path`, well.

@@ -198,3 +198,39 @@ async fn a_list_of_a_million_items_is_compared_in_bounded_memory() {
     let most = 64 * 1024 * 1024 + count * 400;
     assert!(grown < most, "{count} items: grew by {} MiB", grown >> 20);
 }
+
+/// Method: the upstream goes away and comes back at its place; two others were never there.
+#[tokio::test]
+async fn where_nobody_answers_nothing_has_changed() {
+    let wild = Wild::listening().await;
+    let url = wild.to_string();
+    wild.serve(PATH, vec![item(1)]);
+    let receiver = Receiver::accepting().await;
+    let elsewhere = |name: &str, url: &str| {
+        format!(
+            "[upstreams.{name}]\nurl = \"{url}\"\n[sources.{name}]\nupstream = \"{name}\"\n\
+             path = \"/\"\nevery = \"manual\"\n"
+        )
+    };
+    let config = tickets_of(&url, &receiver, "")
+        + &elsewhere("unknown", "http://doorbell.invalid")
+        + &elsewhere("plain", &receiver.to_string().replace("http:", "https:"));
+    let doorbell = Doorbell::start(&config).await;
+    doorbell.poll("tickets").await;
+    let failing = async |source: &str, reason: &str| {
+        for _ in 0..5 {
+            let polled = doorbell.poll(source).await;
+            assert_eq!(polled["reason"], reason, "{polled}");
+        }
+    };
+    failing("unknown", "dns").await;
+    failing("plain", "tls").await;
+    wild.leave().await;
+    failing("tickets", "connect").await;
+
+    let wild = Wild::listening_at(url.trim_start_matches("http://")).await;
+    wild.serve(PATH, vec![item(1), item(2)]);
+    assert_eq!(doorbell.poll("tickets").await["events"], 1);
+    let rings = receiver.until_accepted(1).await;
+    assert_eq!((rings.len(), rings[0].subject()), (1, "2"));
+}
