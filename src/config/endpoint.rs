@@ -15,7 +15,7 @@ use super::reader::{Keys, Table};
 use super::upstream::TIMEOUT;
 use super::value::Value;
 use super::words::{self, shown};
-use super::{Endpoint, Order, given};
+use super::{Endpoint, Order, given, rendering};
 
 /// Delay between two attempts.
 const RETRY: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(30 * 24);
@@ -42,14 +42,6 @@ pub(super) const ENDPOINT: Keys = Keys {
         "secrets",
         "signature",
         "events",
-        "timeout",
-        "retry",
-        "concurrency",
-        "order",
-        "allow_private",
-        "headers",
-    ],
-    later: &[
         "filter",
         "format",
         "template",
@@ -57,15 +49,21 @@ pub(super) const ENDPOINT: Keys = Keys {
         "payload",
         "payload_bytes_max",
         "redact",
-        "rate",
-        "disable_after",
+        "timeout",
+        "retry",
+        "concurrency",
+        "order",
+        "allow_private",
+        "headers",
     ],
+    later: &["rate", "disable_after"],
 };
 
 pub(super) fn endpoint(
     name: &Name,
     table: &Table<'_>,
     declared: &Declared<'_>,
+    public_url: Option<&Url>,
 ) -> Option<Endpoint> {
     let allow_private = table.or("allow_private", false, Value::boolean);
     let url = table.required("url", "\"https://…\"", given::url);
@@ -94,6 +92,7 @@ pub(super) fn endpoint(
         let message = format!("nothing rings endpoint `{name}`: there is no source");
         table.context.warn(table.home.clone(), message);
     }
+    let rendering = rendering::rendering(table, public_url);
     let retry = RETRY_SECONDS.map(Duration::from_secs).to_vec();
     let orders = [("subject", Order::Subject), ("none", Order::None)];
     let default = Duration::from_secs(15);
@@ -113,6 +112,8 @@ pub(super) fn endpoint(
         url: url?,
         secrets: secrets?,
         github,
+        filter: table.optional("filter", rendering::filter),
+        rendering: rendering?,
     })
 }
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use url::Url;
 
-use crate::event::{Kind, OPERATIONAL_SOURCE};
+use crate::event::{Format, Kind, OPERATIONAL_SOURCE, Payload, Rendering};
 use crate::name::Name;
 
 use super::declared::{self, Watched};
@@ -174,7 +174,35 @@ fn endpoint(config: &Config, endpoint: &Endpoint) -> String {
         types.join(", ")
     };
     let Endpoint { name, url, .. } = endpoint;
-    format!("{name}: {}, hears {types}", origin(url))
+    let filter = endpoint.filter.as_ref();
+    let filter = filter.map_or_else(String::new, |filter| format!(" where {}", filter.as_str()));
+    let written = written(&endpoint.rendering);
+    format!("{name}: {}, hears {types}{filter}{written}", origin(url))
+}
+
+/// How webhooks are written, as far as it is not the usual way.
+fn written(rendering: &Rendering) -> String {
+    let format = match &rendering.format {
+        Format::Standard => String::new(),
+        Format::CloudEvents => ", as CloudEvents".to_owned(),
+        Format::CloudEventsBinary => ", as CloudEvents in headers".to_owned(),
+        Format::Template(template) => {
+            let content_type = template.content_type().to_str().unwrap_or_default();
+            format!(", by a template as {content_type}")
+        }
+    };
+    let payload = match rendering.payload {
+        Payload::Full => "",
+        Payload::Patch => ", patches only",
+        Payload::Thin => ", thin",
+    };
+    let redacted: Vec<&str> = rendering.redact.paths().collect();
+    let redacted = if redacted.is_empty() {
+        String::new()
+    } else {
+        format!(", without {}", redacted.join(" "))
+    };
+    format!("{format}{payload}{redacted}")
 }
 
 fn routes(config: &Config) -> Vec<String> {

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `model` | the checked types |
 //! | `service` `upstream` `source` `endpoint` `route` | the sections: keys, defaults, bounds |
+//! | `rendering` | how an endpoint's webhooks are written |
 //! | `each` | what divides a source |
 //! | `declared` | the names of a file, for those who refer to them |
 //! | `given` `words` | strings: URLs, secrets and headers; durations, sizes, paths |
@@ -24,6 +25,7 @@ mod fault;
 mod given;
 mod model;
 mod reader;
+mod rendering;
 mod route;
 mod service;
 mod source;
@@ -158,7 +160,7 @@ fn sections<'a>(context: &'a Context<'a>, tree: &'a DeTable<'a>) -> Config {
         source::source(name, table, &declared)
     });
     let endpoints = named(&root, "endpoints", &endpoint::ENDPOINT, |name, table| {
-        endpoint::endpoint(name, table, &declared)
+        endpoint::endpoint(name, table, &declared, admin.public_url.as_ref())
     });
     let routes = named(&root, "routes", &route::ROUTE, |name, table| {
         route::route(name, table, &declared, exposed)

@@ -14,7 +14,7 @@ use url::Url;
 
 use super::each::Each;
 use crate::detect::Rules;
-use crate::event::Glob;
+use crate::event::{Filter, Glob, Rendering};
 use crate::name::Name;
 use crate::secret::Secret;
 use crate::signature::{GithubKey, SigningKey};
@@ -88,6 +88,8 @@ pub struct Admin {
     pub metrics_token: bool,
     /// `Host` values allowed besides IP literals and `localhost`, lower-case, without port.
     pub hosts: Vec<String>,
+    /// Where receivers of webhooks find it: the base of links in thin payloads.
+    pub public_url: Option<Url>,
 }
 
 /// `[metrics]`.
@@ -295,6 +297,10 @@ pub struct Endpoint {
     pub github: Option<GithubKey>,
     /// Event types it hears; an event is heard when any matches.
     pub events: Vec<Glob>,
+    /// What an event must have in it to be delivered.
+    pub filter: Option<Filter>,
+    /// How webhooks are written.
+    pub rendering: Rendering,
     /// The longest attempt.
     pub timeout: Duration,
     /// Delays between attempts; with n entries there are n + 1 attempts.

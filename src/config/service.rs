@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing::Level;
+use url::Url;
 
 use super::reader::{Keys, Table};
 use super::value::Value;
@@ -40,8 +41,8 @@ const STORE: Keys = Keys {
     later: &["size_max"],
 };
 const ADMIN: Keys = Keys {
-    now: &["listen", "token", "metrics_token", "hosts"],
-    later: &["allow_networks", "public_url"],
+    now: &["listen", "token", "metrics_token", "hosts", "public_url"],
+    later: &["allow_networks"],
 };
 const METRICS: Keys = Keys {
     now: &["per_source"],
@@ -131,6 +132,7 @@ pub(super) fn admin(root: &Table<'_>) -> Admin {
         token: None,
         metrics_token: true,
         hosts: Vec::new(),
+        public_url: None,
     };
     let Some(table) = root.table("admin", &ADMIN) else {
         return default;
@@ -143,6 +145,7 @@ pub(super) fn admin(root: &Table<'_>) -> Admin {
             let host = |v: Value<'_>| v.parsed("a host", words::host);
             v.each("a list of hosts", HOSTS_MAX, host)
         }),
+        public_url: table.optional("public_url", public_url),
     };
     let context = table.context;
     let tokenless = !table.has("token");
@@ -156,6 +159,16 @@ pub(super) fn admin(root: &Table<'_>) -> Admin {
         context.absent(table.place("metrics_token"), message);
     }
     admin
+}
+
+/// A base that paths can be appended to.
+fn public_url(value: Value<'_>) -> Option<Url> {
+    let url = given::url(value)?;
+    if url.query().is_some() {
+        value.fault("`public_url` holds no `?`, paths are appended to it");
+        return None;
+    }
+    Some(url)
 }
 
 /// `[proxy]`.

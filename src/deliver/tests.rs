@@ -14,7 +14,7 @@ use url::Url;
 use super::*;
 use crate::config::{self, Config, Order};
 use crate::digest::Context;
-use crate::event::{Cause, Glob};
+use crate::event::{Cause, Glob, Rendering};
 use crate::metrics::{Metrics, StoreMetrics};
 use crate::secret::Secret;
 use crate::shutdown::{self, Trigger};
@@ -148,6 +148,8 @@ fn endpoint(text: &str, url: &Url) -> Endpoint {
         url: url.clone(),
         secrets: vec![SigningKey::parse(&secret()).expect("a key")],
         github: None,
+        filter: None,
+        rendering: Rendering::default(),
         events: vec![Glob::new("*")],
         timeout: Duration::from_secs(10),
         retry: vec![Duration::from_millis(20); 3],
@@ -216,6 +218,7 @@ impl House {
                 token: None,
                 metrics_token: true,
                 hosts: Vec::new(),
+                public_url: None,
             },
             proxy: None,
             upstreams: BTreeMap::new(),

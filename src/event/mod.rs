@@ -1,19 +1,28 @@
-//! What rings: the words of an event and the one way it becomes a webhook's body.
+//! What rings: the words of an event, who wants to hear it, and how it becomes a webhook.
 //!
-//! Decides types, ids and the JSON on the wire (Standard Webhooks 1.0). Leaves what changed to
-//! [`crate::detect`], numbering and durability to the store, signing to [`crate::signature`].
+//! Decides types, ids and what is on the wire: Standard Webhooks 1.0, CloudEvents 1.0.2, templates.
+//! Leaves what changed to [`crate::detect`], numbering and durability to the store, signing to
+//! [`crate::signature`].
 
+mod filter;
 mod glob;
 mod id;
 mod partition;
+mod query;
+mod render;
 
 use std::fmt::Write as _;
 
 use serde_json::value::RawValue;
 
+pub use filter::Filter;
 pub use glob::Glob;
 pub use id::{EventId, EventKey, ORDINAL_MAX};
 pub use partition::Partition;
+pub use query::QueryError;
+pub use render::{
+    Format, Payload, Redaction, RenderError, Rendered, Rendering, Template, TemplateError,
+};
 
 use crate::digest::Digest;
 use crate::time::Timestamp;
@@ -147,19 +156,41 @@ impl Event {
         self.kind.event_type(&self.source)
     }
 
-    /// The webhook's body: the same bytes for the same event, whenever it is asked for.
+    /// The webhook's body, all of it: the same bytes for the same event, whenever it is asked for.
     ///
     /// Source: Standard Webhooks 1.0, "Payload structure".
     #[must_use]
     pub fn body(&self) -> String {
         let mut body = String::with_capacity(self.content.len() + 256);
+        self.write_head(&mut body);
+        body.push('{');
+        self.write_data(&mut body);
+        body.push_str("}}");
+        body
+    }
+
+    /// The webhook's body with another `data`, a JSON object.
+    fn body_with(&self, data: &str) -> String {
+        let mut body = String::with_capacity(data.len() + 128);
+        self.write_head(&mut body);
+        body.push_str(data);
+        body.push('}');
+        body
+    }
+
+    /// What stands before the payload's `data`.
+    fn write_head(&self, body: &mut String) {
         let _ = write!(
             body,
-            r#"{{"type":"{}.{}","timestamp":"{}","data":{{"#,
+            r#"{{"type":"{}.{}","timestamp":"{}","data":"#,
             self.source,
             self.kind.suffix(),
             self.at
         );
+    }
+
+    /// The members of the payload's `data`, without its braces.
+    fn write_data(&self, body: &mut String) {
         if Kind::OF_SOURCES.contains(&self.kind) {
             let _ = write!(body, r#""source":"{}","#, self.source);
             if !self.partition.is_whole() {
@@ -174,8 +205,6 @@ impl Event {
             );
         }
         body.push_str(&self.content);
-        body.push_str("}}");
-        body
     }
 }
 

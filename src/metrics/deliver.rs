@@ -26,6 +26,7 @@ pub struct EndpointMetrics {
     failed_attempts: IntCounter,
     delivered: IntCounter,
     dead: IntCounter,
+    filtered: IntCounter,
     duration: Histogram,
     lag: Histogram,
     pending: IntGauge,
@@ -101,13 +102,12 @@ impl DeliverMetrics {
     #[must_use]
     pub fn endpoint(&self, name: &str) -> EndpointMetrics {
         let delivery = |outcome| self.deliveries.with_label_values(&[name, outcome]);
-        // Nothing is filtered as long as no endpoint has a filter.
-        let _ = delivery("filtered");
         let series = EndpointMetrics {
             delivered_attempts: self.attempts.with_label_values(&[name, "delivered"]),
             failed_attempts: self.attempts.with_label_values(&[name, "failed"]),
             delivered: delivery("delivered"),
             dead: delivery("dead"),
+            filtered: delivery("filtered"),
             duration: self.duration.with_label_values(&[name]),
             lag: self.lag.with_label_values(&[name]),
             pending: self.pending.with_label_values(&[name]),
@@ -142,6 +142,11 @@ impl EndpointMetrics {
     /// A dead letter is on disk.
     pub fn dead(&self) {
         self.dead.inc();
+    }
+
+    /// It is on disk that an event is not for this endpoint.
+    pub fn filtered(&self) {
+        self.filtered.inc();
     }
 
     /// How much is to be delivered, and how many subjects wait for a retry.

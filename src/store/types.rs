@@ -353,7 +353,7 @@ pub struct Settling {
     pub disabled: Vec<Name>,
 }
 
-/// An attempt and what follows from it.
+/// An attempt and what follows from it; or that none is made.
 #[derive(Debug, Clone)]
 pub struct Settled {
     /// The delivery.
@@ -364,7 +364,7 @@ pub struct Settled {
     pub kind: Kind,
     /// When the event was committed.
     pub committed_at: Timestamp,
-    /// The attempt.
+    /// The attempt; number 0 where none was made.
     pub attempt: Attempt,
     /// What follows.
     pub then: Then,
@@ -379,6 +379,8 @@ pub enum Then {
     Retry(Timestamp),
     /// Kept as a dead letter; the subject goes on.
     Dead,
+    /// Not for this endpoint, by what stands in the event: no attempt was made, and none is kept.
+    Filtered,
 }
 
 /// One POST and what came of it.

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
+use crate::event::{Cause, Event, EventId, EventKey, Kind, Partition};
+use crate::time::Timestamp;
 
 /// A right secret, and one that no message may show.
 const KEY: &str = "whsec_c2hvd24gbm93aGVyZSBzaG93biBub3doZXJl";
@@ -29,6 +31,18 @@ fn read(text: &str) -> Result<Config, Faults> {
         _ => None,
     };
     parse(text, Path::new("doorbell.toml"), &environment)
+}
+
+/// What a shipped file finds in the environment, whatever it asks for.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "an environment may lack a variable"
+)]
+fn any_value(name: &str) -> Option<String> {
+    let url = name
+        .ends_with("_URL")
+        .then_some("https://elsewhere.example/api/");
+    Some(url.unwrap_or(KEY).to_owned())
 }
 
 fn right(text: &str) -> Config {
@@ -126,7 +140,7 @@ fn every_shipped_file_is_right_and_the_annotated_one_shows_every_key() {
             continue;
         }
         let text = std::fs::read_to_string(&path).expect("files are text");
-        let config = parse(&text, &path, &|_| Some(KEY.to_owned()));
+        let config = parse(&text, &path, &any_value);
         let config = config.unwrap_or_else(|faults| panic!("{faults}"));
         assert_eq!(config.warnings, Vec::<String>::new(), "{}", path.display());
         seen += 1;
@@ -149,6 +163,68 @@ fn every_shipped_file_is_right_and_the_annotated_one_shows_every_key() {
 }
 
 #[test]
+fn every_recipe_writes_every_event_that_its_endpoint_hears() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/recipes");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&folder).expect("config/recipes/ is there") {
+        let path = entry.expect("it can be read").path();
+        let text = std::fs::read_to_string(&path).expect("files are text");
+        let config = parse(&text, &path, &any_value).unwrap_or_else(|faults| panic!("{faults}"));
+        assert_eq!(config.warnings, Vec::<String>::new(), "{}", path.display());
+        let item = |title: &str| format!(r#"{{"id":1,"title":"{title}"}}"#);
+        let title = r#"<!channel> \"@everyone\" \\"#;
+        let (title, older) = (item(title), item("older"));
+        let operations = r#"[{"op":"replace","path":"/title","value":"x"}]"#;
+        for (kind, content) in [
+            (Kind::Created, format!(r#""current":{title}"#)),
+            (
+                Kind::Updated,
+                format!(r#""current":{title},"previous":{older},"patch":{operations}"#),
+            ),
+            (Kind::Deleted, format!(r#""previous":{title}"#)),
+            (
+                Kind::SourceFailing,
+                r#""source":"tickets","reason":"status""#.to_owned(),
+            ),
+        ] {
+            let event = told(kind, &content);
+            for endpoint in config.endpoints.values() {
+                assert!(endpoint.hears(&event.event_type()));
+                let rendered = endpoint.rendering.render(&event);
+                let body = rendered
+                    .unwrap_or_else(|why| panic!("{} {why}", path.display()))
+                    .body;
+                serde_json::from_str::<serde_json::Value>(&body).expect("JSON");
+                let word = if kind == Kind::SourceFailing {
+                    "status"
+                } else {
+                    "@everyone"
+                };
+                assert!(body.contains(word), "{body}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 12, "Slack, Teams and Discord are shown");
+}
+
+/// An event of the source `tickets`, or doorbell's own.
+fn told(kind: Kind, content: &str) -> Event {
+    let is_own = !Kind::OF_SOURCES.contains(&kind);
+    Event {
+        id: EventId::new(EventKey::new(1, 0), 7),
+        source: if is_own { "doorbell" } else { "tickets" }.into(),
+        kind,
+        partition: Partition::default(),
+        subject: "1 & <2>".into(),
+        sequence: 1,
+        at: Timestamp::from_millis(0),
+        cause: Cause::Poll,
+        content: content.into(),
+    }
+}
+
+#[test]
 fn the_annotated_file_says_what_its_comments_say_is_default() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/doorbell.toml");
     let text = std::fs::read_to_string(&path).expect("it is text");
@@ -156,7 +232,7 @@ fn the_annotated_file_says_what_its_comments_say_is_default() {
         .split_inclusive('\n')
         .filter(|line| !line.contains("# = default"))
         .collect();
-    let read = |text: &str| parse(text, &path, &|_| Some(KEY.to_owned()));
+    let read = |text: &str| parse(text, &path, &any_value);
     let (shown, bare) = (read(&text), read(&bare));
     assert_eq!(
         format!("{:?}", shown.expect("it is right")),

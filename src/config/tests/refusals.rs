@@ -31,6 +31,8 @@ const SERVICE: &str = r#"
 [admin] ;; token = "two words" => `token` holds spaces
 [admin] ;; token = { env = "EMPTY" } => `token` is empty
 [admin] ;; hosts = ["a.example:80"] => without scheme and port
+[admin] ;; public_url = "bell.example" => is no URL
+[admin] ;; public_url = "https://bell.example/?a" => holds no `?`
 [admin] ;; hosts = "a" => `hosts` is a list of hosts, not a string
 [proxy] ;; connections_max = 1 => `listen` is missing
 [proxy] ;; listen = [] => `listen` is empty
@@ -201,7 +203,25 @@ headers = { Webhook-Id = "x" } => Standard Webhooks says what it holds
 headers = { content-type = "x" } => Standard Webhooks says what it holds
 headers = { upgrade = "x" } => belongs to the connection
 allow_private = "yes" => `allow_private` is true or false, not a string
-format = "standard" => `format` is not supported yet
+rate = {} => `rate` is not supported yet
+format = "xml" => "standard" or "cloudevents" or "cloudevents_binary" or "template", not "xml"
+format = "template" => `template` is missing
+template = "x" => does nothing without `format = "template"`
+content_type = "text/plain" => does nothing without `format = "template"`
+format = "template" ;; template = "{{ x" => `template`: line 1: syntax error
+format = "template" ;; template = "{{ title }}" => it knows `id`, `type`, `timestamp` and `data`
+format = "template" ;; template = "{{ id | uper }}" => unknown filter
+format = "template" ;; template = "x" ;; content_type = "json" => is no media type
+format = "template" ;; template = "x" ;; content_type = "a/b\nc: d" => is no media type
+payload = "half" => "full" or "patch" or "thin", not "half"
+payload_bytes_max = "1KiB" => must be 4KiB to 16MiB
+redact = "$.data" => a list of JSONPaths, not a string
+redact = ["$.data"] => would leave nothing
+redact = ["$.current.email"] => write `$.data.current.…`
+redact = ["$.data.curent.email"] => `data` has no `curent`
+filter = "$.data" => never selects
+filter = "$[?@.current.state == 'x']" => write `@.data.current.…`
+filter = "$[?" => no JSONPath
 "#;
 
 /// In `[routes.r]`.
@@ -414,6 +434,7 @@ fn no_key_is_accepted_and_ignored() {
         "admin.metrics_token",
         "admin.hosts",
         "metrics.per_source",
+        "admin.public_url",
         "proxy.listen",
         "proxy.trusted_proxies",
         "proxy.connections_max",

@@ -36,6 +36,8 @@ const REPORTS_MAX: usize = 64;
 /// What a job found.
 pub(super) enum Report {
     Attempted(Box<Attempted>),
+    /// The endpoint does not take the event.
+    Filtered(usize, Start),
     Loaded(Vec<(usize, Start, Loaded)>),
     Scanned(ScanJob, Result<Vec<Scanned>, StoreError>),
     Asked(AskJob, Result<Option<Parked>, StoreError>),
@@ -77,6 +79,10 @@ impl Running {
             clients.guarded.clone()
         };
         self.jobs.push(Box::pin(async move {
+            // Asked once, before the first attempt: from then on the event is the endpoint's.
+            if start.attempts == 0 && !attempt::is_taken(&endpoint, &event).await {
+                return Report::Filtered(lane, start);
+            }
             let (at, began) = (clock.now(), Instant::now());
             let answer = attempt::post(&client, &endpoint, &event, at).await;
             Report::Attempted(Box::new(Attempted {

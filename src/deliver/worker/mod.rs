@@ -165,6 +165,7 @@ impl Running {
         let endpoint = &self.worker.endpoint.name;
         match report {
             Report::Attempted(attempted) => self.attempted(*attempted),
+            Report::Filtered(lane, start) => self.pass_over(lane, &start),
             Report::Loaded(loaded) => self.loaded(loaded),
             Report::Scanned(job, events) => {
                 if let Err(error) = &events {
@@ -214,6 +215,20 @@ impl Running {
         self.bury(start, &attempt);
         self.queue
             .finished(lane, start.delivery.event, attempt, Then::Dead);
+    }
+
+    /// The endpoint does not take the event: it is settled in its turn, without an attempt.
+    fn pass_over(&mut self, lane: usize, start: &Start) {
+        let none = Attempt {
+            number: 0,
+            at: self.worker.clock.now(),
+            duration_ms: 0,
+            status: None,
+            error: None,
+            answer: None,
+        };
+        self.queue
+            .finished(lane, start.delivery.event, none, Then::Filtered);
     }
 
     fn attempted(&mut self, attempted: Attempted) {
@@ -301,6 +316,7 @@ impl Running {
                     match row.then {
                         Then::Delivered => self.worker.metrics.delivered(),
                         Then::Dead => self.worker.metrics.dead(),
+                        Then::Filtered => self.worker.metrics.filtered(),
                         Then::Retry(_) => {}
                     }
                 }

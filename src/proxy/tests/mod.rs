@@ -89,6 +89,7 @@ fn config(upstreams: Vec<config::Upstream>, routes: Vec<config::Route>) -> Confi
             token: None,
             metrics_token: true,
             hosts: Vec::new(),
+            public_url: None,
         },
         proxy: Some(config::Proxy {
             listen: vec![loopback],

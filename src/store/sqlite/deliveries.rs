@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::lanes::{kind_of, source_name};
-use super::settle::{ACCEPTED, DEAD};
+use super::settle::{ACCEPTED, DEAD, PASSED_OVER};
 use super::{At, Sqlite, impossible, stored};
 use crate::event::{EventId, EventKey, Kind, ORDINAL_MAX, Partition};
 use crate::name::Name;
@@ -31,9 +31,10 @@ impl Sqlite {
     ) -> Result<Vec<Attempt>, StoreError> {
         self.read(move |connection| {
             let sql = "SELECT number, at, duration_ms, status, error, answer FROM attempts
-                WHERE lane = ?1 AND event = ?2 ORDER BY number LIMIT ?3";
+                WHERE lane = ?1 AND event = ?2 AND outcome <> ?3 ORDER BY number LIMIT ?4";
             let mut query = connection.prepare_cached(sql)?;
-            let bounds = [delivery.lane.0, delivery.event.number(), ATTEMPTS_MAX];
+            let (lane, event) = (delivery.lane.0, delivery.event.number());
+            let bounds = [lane, event, PASSED_OVER, ATTEMPTS_MAX];
             let attempts = query.query_map(bounds, |row| {
                 Ok(Attempt {
                     number: row.get(0)?,

@@ -15,10 +15,12 @@ pub(super) const WAITING: i64 = 0;
 pub(super) const BLOCKED: i64 = 1;
 pub(super) const DEAD: i64 = 2;
 
-/// Stored numbers of `attempts.outcome`.
+/// Stored numbers of `attempts.outcome`. What is passed over has a row, without an attempt's
+/// number, only as long as the watermark is not past it.
 pub(super) const RETRIED: i64 = 0;
 pub(super) const ACCEPTED: i64 = 1;
 pub(super) const GIVEN_UP: i64 = 2;
+pub(super) const PASSED_OVER: i64 = 3;
 
 impl Sqlite {
     pub(in crate::store) async fn settle(&self, settling: Settling) -> Result<(), StoreError> {
@@ -27,7 +29,9 @@ impl Sqlite {
         let now = self.clock.now();
         self.write(1 + rows, move |connection| {
             for settled in &settling.attempts {
-                insert_attempt(connection, settled)?;
+                if settled.then != Then::Filtered {
+                    insert_attempt(connection, settled)?;
+                }
                 follow(connection, settled)?;
             }
             for (lane, parked) in &settling.parked {
@@ -41,6 +45,11 @@ impl Sqlite {
             let mut raise = connection.prepare_cached(sql)?;
             for (lane, watermark) in &settling.watermarks {
                 raise.execute([lane.0, watermark.number()])?;
+            }
+            for settled in &settling.attempts {
+                if settled.then == Then::Filtered {
+                    pass_over(connection, settled)?;
+                }
             }
             for endpoint in &settling.disabled {
                 let sql = "INSERT OR IGNORE INTO disabled(endpoint, at) VALUES (?1, ?2)";
@@ -80,6 +89,7 @@ fn insert_attempt(connection: &Connection, settled: &Settled) -> Result<(), Stor
         Then::Retry(_) => RETRIED,
         Then::Delivered => ACCEPTED,
         Then::Dead => GIVEN_UP,
+        Then::Filtered => PASSED_OVER,
     };
     // A dead or waiting delivery has its event's words in its parked row.
     let words = (outcome == ACCEPTED).then_some(settled);
@@ -103,6 +113,21 @@ fn insert_attempt(connection: &Connection, settled: &Settled) -> Result<(), Stor
     Ok(())
 }
 
+/// Keeps that an event is passed over, while the watermark is not past it: whatever the filter is
+/// after a restart, what came later of its subject may have been delivered.
+fn pass_over(connection: &Connection, settled: &Settled) -> Result<(), StoreError> {
+    let sql = "INSERT OR REPLACE INTO attempts(lane, event, number, outcome, at, duration_ms)
+        SELECT ?1, ?2, 0, ?3, ?4, 0
+        WHERE ?2 > (SELECT watermark FROM lanes WHERE id = ?1)";
+    connection.prepare_cached(sql)?.execute([
+        settled.delivery.lane.0,
+        settled.delivery.event.number(),
+        PASSED_OVER,
+        settled.attempt.at.as_millis(),
+    ])?;
+    Ok(())
+}
+
 fn follow(connection: &Connection, settled: &Settled) -> Result<(), StoreError> {
     let delivery = settled.delivery;
     let attempt = &settled.attempt;
@@ -115,7 +140,7 @@ fn follow(connection: &Connection, settled: &Settled) -> Result<(), StoreError> 
         due: None,
     };
     match settled.then {
-        Then::Delivered => {
+        Then::Delivered | Then::Filtered => {
             let sql = "DELETE FROM parked WHERE lane = ?1 AND event = ?2";
             connection
                 .prepare_cached(sql)?

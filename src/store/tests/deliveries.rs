@@ -99,6 +99,44 @@ async fn where_a_lane_stands_outlives_the_process() {
     assert_eq!(after.parked, 2);
 }
 
+/// What is passed over needs a row only while an earlier event holds the watermark back.
+#[tokio::test]
+async fn what_is_passed_over_stays_so_without_an_attempt() {
+    let place = Place::new();
+    let (store, issues, lane_, events) = ringing(&place, 6).await;
+    let mut first = up_to(&lane_, &events[1]);
+    first.attempts = vec![
+        settled(&lane_, &events[0], 0, Then::Filtered),
+        settled(&lane_, &events[1], 0, Then::Filtered),
+        settled(&lane_, &events[3], 0, Then::Filtered),
+    ];
+    first.parked = vec![(lane_.id, blocked(&events[4]))];
+    store.settle(first.clone()).await.expect("settles");
+    store.settle(first).await.expect("settles again");
+    let parked = settling(vec![settled(&lane_, &events[4], 0, Then::Filtered)]);
+    store.settle(parked).await.expect("settles");
+    store.close().await;
+    let store = place.open().await;
+    let after = lane(&store, "ops", &issues).await;
+    assert_eq!(after.settled, [events[3].key, events[4].key]);
+    assert_eq!(after.parked, 0);
+    let keys = |listed: Vec<Delivery>| -> Vec<EventKey> {
+        listed.iter().map(|delivery| delivery.id.event).collect()
+    };
+    let pending = list(&store, &issues, DeliveryState::Pending).await;
+    assert_eq!(keys(pending), [events[5].key, events[2].key]);
+    for state in [DeliveryState::Delivered, DeliveryState::Dead] {
+        assert_eq!(keys(list(&store, &issues, state).await), []);
+    }
+    for event in &events {
+        let delivery = DeliveryId {
+            lane: lane_.id,
+            event: event.key,
+        };
+        assert_eq!(store.attempts(delivery).await.expect("reads"), []);
+    }
+}
+
 #[tokio::test]
 async fn watermark_never_falls_and_divides_a_commit_exactly() {
     let place = Place::new();

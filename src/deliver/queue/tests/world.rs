@@ -138,8 +138,12 @@ pub(super) enum Step {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Outcome {
     Accept,
-    Fail { millis: i64 },
+    Fail {
+        millis: i64,
+    },
     Bury,
+    /// Not for the endpoint; accepted if it was attempted before.
+    PassOver,
 }
 
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -158,6 +162,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => Just(Outcome::Accept),
         3 => (0..50_i64).prop_map(|millis| Outcome::Fail { millis }),
         1 => Just(Outcome::Bury),
+        2 => Just(Outcome::PassOver),
     ];
     let index = 0..CONCURRENCY;
     let works = prop::bool::weighted(0.9);
@@ -304,7 +309,8 @@ impl World {
     pub(super) fn finish(&mut self, index: usize, outcome: Outcome) {
         let (lane, start) = self.flying.remove(index);
         let then = match outcome {
-            Outcome::Accept => Then::Delivered,
+            Outcome::PassOver if start.attempts == 0 => Then::Filtered,
+            Outcome::Accept | Outcome::PassOver => Then::Delivered,
             Outcome::Fail { millis } => {
                 Then::Retry(Timestamp::from_millis(self.now.as_millis() + millis))
             }
