@@ -9,9 +9,11 @@
 )]
 
 mod admin;
+mod choosing;
 mod demo;
 mod end;
 mod flood;
+mod formats;
 mod harness;
 mod hostile;
 mod kill;

@@ -406,7 +406,7 @@ ignor = ["$.seen"] #!
 [endpoints.ops]
 url = "https://ops.example/hooks"
 secrets = ["whsec_c2hvcnQ="] #!
-template = "{{ data }}" #!
+rate = 5 #!
 "#;
 
 #[test]

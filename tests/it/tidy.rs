@@ -61,10 +61,16 @@ fn the_readme_shows_the_shipped_minimal_configuration() {
     assert_eq!(shown.trim(), read("config/minimal.toml").trim());
 }
 
-/// Asks `doorbell check`, with a secret in every variable that the file names.
+/// Asks `doorbell check`, with a URL or a secret in every variable that the file names.
 fn assert_accepted(path: &Path, text: &str) {
     let variables = text.split("env = \"").skip(1);
-    let variables = variables.filter_map(|rest| Some((rest.split_once('"')?.0, SECRET)));
+    let value = |name: &str| {
+        let url = name.ends_with("_URL");
+        let url = url.then_some("https://elsewhere.example/hooks");
+        url.unwrap_or(SECRET)
+    };
+    let variables = variables.filter_map(|rest| Some(rest.split_once('"')?.0));
+    let variables = variables.map(|name| (name, value(name)));
     let output = Command::new(env!("CARGO_BIN_EXE_doorbell"))
         .args(["check", "--config"])
         .arg(path)

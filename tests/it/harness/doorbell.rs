@@ -139,6 +139,15 @@ impl Doorbell {
         Corpse::new(config).restart().await
     }
 
+    /// Starts one whose admin API receivers find at `public_url`.
+    pub(crate) async fn start_public(config: &str, public_url: &str) -> Self {
+        let corpse = Corpse::new(config);
+        let text = std::fs::read_to_string(corpse.config()).expect("just written");
+        let public = format!("[admin]\npublic_url = \"{public_url}\"\n");
+        std::fs::write(corpse.config(), text.replace("[admin]\n", &public)).expect("a file");
+        corpse.restart().await
+    }
+
     /// The base URL of the admin API.
     pub(crate) fn admin_url(&self) -> &str {
         &self.admin
