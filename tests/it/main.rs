@@ -16,6 +16,7 @@ mod flood;
 mod formats;
 mod harness;
 mod hostile;
+mod judges;
 mod kill;
 mod metrics;
 mod partitions;

@@ -1,16 +1,13 @@
 //! A server and a verifier that we did not write: datasette, over a SQLite file whose rows change,
 //! and the `standardwebhooks` library.
 
-use std::io::{BufRead as _, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::path::Path;
+use std::process::Command;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
-use crate::harness::{DEADLINE, Doorbell, SECRET};
+use crate::harness::{Doorbell, Judge, Outsider, SECRET, Says, installed};
 
 /// Method: two sources watch the same table, one as a bare array, one inside a document whose
 /// other members, such as the query's duration, differ in every answer.
@@ -28,7 +25,7 @@ async fn rows_changed_in_datasette_ring_in_order_verified_by_standardwebhooks() 
         "INSERT INTO orders VALUES (1, 'bell', 1), (2, 'door', 1)",
     );
     let datasette = Datasette::serving(&file).await;
-    let receiver = Verifier::listening().await;
+    let receiver = Judge::of_python(None).await;
     let doorbell = Doorbell::start(&config(&datasette, &receiver)).await;
     assert_quiet(&doorbell).await;
 
@@ -110,7 +107,7 @@ async fn assert_quiet(doorbell: &Doorbell) {
     }
 }
 
-fn config(datasette: &Datasette, receiver: &Verifier) -> String {
+fn config(datasette: &Datasette, receiver: &Judge) -> String {
     let source = |name: &str, shape: &str, items: &str| {
         format!(
             r#"
@@ -151,20 +148,17 @@ fn execute(table: &Connection, statement: &str) {
 /// datasette over a file, on a free port.
 struct Datasette {
     port: u64,
-    _process: Process,
+    _program: Outsider,
 }
 
 impl Datasette {
     async fn serving(file: &Path) -> Self {
-        let mut command = Command::new(from_venv("datasette"));
+        let mut command = Command::new(installed("venv/bin/datasette"));
         command
             .args(["serve", "--host", "127.0.0.1", "--port", "0"])
             .arg(file);
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut process = Process::of(command);
-        let stderr = process.0.stderr.take().expect("stderr is piped");
-        let said = lines(stderr);
-        let port = until(&said, "datasette listens", |lines| {
+        let program = Outsider::running(command, Says::Err);
+        let port = program.until("datasette listens", |lines| {
             let line = lines
                 .iter()
                 .find(|line| line.contains("running on http://"))?;
@@ -176,103 +170,7 @@ impl Datasette {
         });
         Self {
             port: port.await,
-            _process: process,
+            _program: program,
         }
     }
-}
-
-/// `receiver.py`, on a free port.
-struct Verifier {
-    port: u64,
-    said: watch::Receiver<Vec<String>>,
-    _process: Process,
-}
-
-impl Verifier {
-    async fn listening() -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/receiver.py");
-        let mut command = Command::new(from_venv("python"));
-        command.arg(script).arg(SECRET).stdout(Stdio::piped());
-        let mut process = Process::of(command);
-        let said = lines(process.0.stdout.take().expect("stdout is piped"));
-        let port = until(&said, "the receiver listens", |lines| {
-            read(lines.first()?)["listening"].as_u64()
-        });
-        Self {
-            port: port.await,
-            said,
-            _process: process,
-        }
-    }
-
-    /// Waits for `count` webhooks; what the library verified, in the order it came.
-    async fn until_told(&self, count: usize) -> Vec<Value> {
-        let told = until(&self.said, "all webhooks came", |lines| {
-            let told: Vec<Value> = lines[1..].iter().map(|line| read(line)).collect();
-            (told.len() >= count).then_some(told)
-        });
-        let told = told.await;
-        for told in &told {
-            assert!(told.get("refused").is_none(), "{told}");
-        }
-        assert_eq!(told.len(), count, "{told:?}");
-        told
-    }
-}
-
-/// A process that ends with the test.
-struct Process(Child);
-
-impl Process {
-    fn of(mut command: Command) -> Self {
-        let child = command.stdin(Stdio::null()).spawn();
-        Self(child.expect("it is in the virtual environment"))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn from_venv(command: &str) -> PathBuf {
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin");
-    let path = venv.join(command);
-    assert!(
-        path.exists(),
-        "{} is missing: run `.ci/need judges`, or `make test`",
-        path.display()
-    );
-    path
-}
-
-/// The lines that come out of `pipe`, as they come.
-fn lines(pipe: impl Read + Send + 'static) -> watch::Receiver<Vec<String>> {
-    let (sender, receiver) = watch::channel(Vec::new());
-    thread::spawn(move || {
-        for line in BufReader::new(pipe).lines() {
-            let Ok(line) = line else { break };
-            sender.send_modify(|lines| lines.push(line));
-        }
-    });
-    receiver
-}
-
-async fn until<T>(
-    said: &watch::Receiver<Vec<String>>,
-    what: &str,
-    find: impl Fn(&[String]) -> Option<T>,
-) -> T {
-    let mut said = said.clone();
-    let waiting = said.wait_for(|lines| find(lines).is_some());
-    let waited = tokio::time::timeout(DEADLINE, waiting).await;
-    let lines = waited.unwrap_or_else(|_| panic!("in vain waited until {what}"));
-    let lines = lines.unwrap_or_else(|_| panic!("a process ended before {what}"));
-    find(&lines).expect("just found")
-}
-
-fn read(line: &str) -> Value {
-    serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))
 }

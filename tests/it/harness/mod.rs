@@ -4,6 +4,7 @@
 //! never for a fixed time. Ports are 0 everywhere, so all tests run at once.
 
 mod doorbell;
+mod outsider;
 mod receiver;
 mod scrape;
 mod story;
@@ -16,6 +17,7 @@ use axum::Router;
 use tokio::task::JoinHandle;
 
 pub(crate) use doorbell::{Corpse, Doorbell, Process, poll, run, run_to_end};
+pub(crate) use outsider::{Judge, Outsider, Says, installed};
 pub(crate) use receiver::{Behaviour, Receiver, Ring};
 pub(crate) use scrape::Scrape;
 pub(crate) use story::{Story, by_id};
