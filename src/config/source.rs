@@ -29,13 +29,12 @@ const ITEMS: RangeInclusive<usize> = 1..=ORDINAL_MAX as usize;
 const STALE_AFTER: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_hours(366 * 24);
 
-/// Bounds of `forget`: what is forgotten sooner than a poll may come late is rung as new again.
-const FORGET: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(3660 * 24);
+/// Bounds of `forget`.
+const FORGET: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(3660 * 24);
 
 /// Bounds of `confirm`: more fetches than an item that never settles gets would change nothing.
 const CONFIRM_POLLS: RangeInclusive<u32> = 2..=UNSETTLED_MAX;
-const CONFIRM_AFTER: RangeInclusive<Duration> =
-    Duration::from_millis(100)..=Duration::from_hours(24);
+const CONFIRM_AFTER: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(24);
 const CONFIRM_AFTER_DEFAULT: Duration = Duration::from_secs(2);
 
 /// Consecutive failures before it is told.
@@ -123,6 +122,12 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
     if forget.is_some() && deletes == Deletes::Full {
         let message = "`deletes = \"full\"` leaves nothing to forget: what is missing was deleted";
         table.context.fault(table.place("forget"), message);
+    }
+    if let (Some(forget), Some(Every::Fixed(period))) = (forget, every)
+        && forget <= period
+    {
+        let message = "`forget` is no longer than `every`: what one poll misses is forgotten";
+        table.context.warn(table.place("forget"), message);
     }
     let rules = Rules {
         tombstone,

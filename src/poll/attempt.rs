@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::conclude::{Found, Learnt, Trouble, What};
+use super::forget;
 use super::identity::{identity, policy, same_request};
 use super::judge::{self, Case, Judgement, Open};
 use super::plan::{self, Basis, Draw};
@@ -151,7 +152,7 @@ impl Attempt<'_> {
         &self,
         bytes: Bytes,
         walk: Walk,
-        basis: Basis,
+        mut basis: Basis,
         learnt: Learnt,
     ) -> Result<What, Trouble> {
         let heavy = bytes.len() > INLINE_BYTES_MAX || basis.known().len() > INLINE_ITEMS_MAX;
@@ -160,12 +161,17 @@ impl Attempt<'_> {
         let open = self.open(rules).await?;
         let (walk, basis, judgement, wanted) = self
             .beside(heavy, move || {
+                let forgotten = match source.forget {
+                    Some(after) => forget::forget(&mut basis, &open.unseen, after, now),
+                    None => Vec::new(),
+                };
                 let judgement = judge::judge(Case {
                     source: &source,
                     basis: &basis,
                     walk: &walk,
                     rules,
                     open: &open,
+                    forgotten: &forgotten,
                     now,
                 });
                 let wanted = match &judgement {

@@ -1,11 +1,11 @@
 //! What of a walk is believed. Pure.
 //!
-//! Decides what leaves the snapshot, which differences wait for another look, and which items were
-//! unseen for too long. Leaves the comparison to [`crate::detect`] and what rings to
+//! Decides what leaves the snapshot, and which differences wait for another look. Leaves the comparison to [`crate::detect`] and what rings to
 //! [`super::plan`].
 
 use std::sync::Arc;
 
+use super::forget;
 use super::plan::Basis;
 use crate::config::{Confirm, Deletes, Source};
 use crate::detect::{self, Confirmation, Differences, Doubt, Guard, Held, Pending, Subject, Walk};
@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 pub(super) struct Case<'a> {
     /// The source's configuration.
     pub(super) source: &'a Source,
-    /// What the walk is compared with.
+    /// What the walk is compared with, without what is forgotten.
     pub(super) basis: &'a Basis,
     /// What was seen.
     pub(super) walk: &'a Walk,
@@ -26,6 +26,8 @@ pub(super) struct Case<'a> {
     pub(super) rules: Digest,
     /// What earlier polls left undecided.
     pub(super) open: &'a Open,
+    /// What [`forget::forget`] took out of the snapshot.
+    pub(super) forgotten: &'a [Subject],
     /// The present.
     pub(super) now: Timestamp,
 }
@@ -63,8 +65,9 @@ pub(super) struct Believed {
     pub(super) updated: Vec<(usize, usize)>,
     /// Indices into the snapshot.
     pub(super) removed: Vec<usize>,
-    /// Indices into the snapshot of items that leave it and ring nobody.
-    pub(super) forgotten: Vec<usize>,
+    /// Items that leave the snapshot and ring nobody; those that are created anew are not among
+    /// them.
+    pub(super) forgotten: Vec<Subject>,
     /// What is to be remembered of items that the walk lacks.
     pub(super) marks: Vec<Mark>,
     /// Items among them that were never seen twice the same.
@@ -96,6 +99,7 @@ pub(super) fn judge(case: Case<'_>) -> Judgement {
     if !guarded.is_empty() {
         believed.removed = guarded;
     }
+    believed.forgotten = case.forgotten(&believed);
     let pending = (!doubts.is_empty()).then_some(Pending {
         rules: case.rules,
         doubts,
@@ -139,7 +143,7 @@ fn sift(case: Case<'_>, confirm: Confirm, believed: &mut Believed) -> Vec<Doubt>
 }
 
 impl Believed {
-    /// All that differs, and what of it is forgotten.
+    /// All that differs, and what is noted of what the walk lacks.
     pub(super) fn all(case: Case<'_>, differences: &Differences) -> Self {
         let (removed, missing) = case.removed(differences);
         let mut believed = Self {
@@ -149,7 +153,9 @@ impl Believed {
             ..Self::default()
         };
         if case.source.forget.is_some() {
-            case.forget(&missing, &mut believed);
+            let known = case.basis.known();
+            let missing = missing.iter().map(|&at| &known[at].subject);
+            believed.marks = forget::marks(missing, &case.open.unseen, case.now);
         }
         believed
     }
@@ -166,6 +172,19 @@ impl Believed {
 }
 
 impl Case<'_> {
+    /// What was forgotten and does not begin anew.
+    fn forgotten(&self, believed: &Believed) -> Vec<Subject> {
+        let entries = &self.walk.entries;
+        let begins = |subject: &Subject| {
+            let created = &believed.created;
+            created
+                .binary_search_by(|&at| entries[at].subject.cmp(subject))
+                .is_ok()
+        };
+        let forgotten = self.forgotten.iter().filter(|subject| !begins(subject));
+        forgotten.cloned().collect()
+    }
+
     /// Indices of items that the walk takes out of the snapshot, and of those that it lacks and
     /// leaves there. What is replaced loses every item that the walk lacks, whatever `deletes`
     /// says: the next walk would ring it.
@@ -182,43 +201,5 @@ impl Case<'_> {
         removed.extend(missing);
         removed.sort_unstable();
         (removed, Vec::new())
-    }
-
-    /// Marks what the walk lacks for the first time, takes the marks of what is back, and forgets
-    /// what was marked for too long.
-    fn forget(&self, missing: &[usize], believed: &mut Believed) {
-        let known = self.basis.known();
-        let mut marked = self.open.unseen.iter().peekable();
-        let clear = |unseen: &Unseen| Mark {
-            subject: unseen.subject.clone(),
-            since: None,
-        };
-        for &at in missing {
-            let subject = &known[at].subject;
-            while let Some(back) = marked.next_if(|unseen| unseen.subject < *subject) {
-                believed.marks.push(clear(back));
-            }
-            let since = marked.next_if(|unseen| unseen.subject == *subject);
-            let since = since.and_then(|unseen| unseen.since);
-            let is_over = |since| {
-                let forget = self.source.forget;
-                forget.is_some_and(|forget| self.now.since(since) >= forget)
-            };
-            match since {
-                Some(since) if is_over(since) => {
-                    believed.forgotten.push(at);
-                    believed.marks.push(Mark {
-                        subject: subject.clone(),
-                        since: None,
-                    });
-                }
-                Some(_) => {}
-                None => believed.marks.push(Mark {
-                    subject: subject.clone(),
-                    since: Some(self.now),
-                }),
-            }
-        }
-        believed.marks.extend(marked.map(clear));
     }
 }

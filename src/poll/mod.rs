@@ -22,6 +22,7 @@ mod attempt;
 mod conclude;
 mod divide;
 mod follow;
+mod forget;
 mod hall;
 mod identity;
 mod judge;

@@ -90,8 +90,7 @@ impl Basis {
         };
         let mut rewritten = vec![false; known.len()];
         let updated = believed.updated.iter().map(|(at, _)| at);
-        let leaving = believed.removed.iter().chain(&believed.forgotten);
-        for &at in updated.chain(leaving) {
+        for &at in updated.chain(&believed.removed) {
             rewritten[at] = true;
         }
         let all = known.iter().zip(stored).zip(rewritten);
@@ -124,9 +123,8 @@ pub(super) fn wanted(source: &Source, basis: &Basis, believed: &Believed) -> Vec
 /// [`Unreadable::Json`] when the walk points at what is no text.
 pub(super) fn changes(draw: Draw<'_>) -> Result<Changes, Unreadable> {
     let (known, believed) = (draw.basis.known(), draw.believed);
-    let leaving = believed.removed.len() + believed.forgotten.len();
     let mut changes = Changes {
-        items_after: (known.len() - leaving + believed.created.len()) as u64,
+        items_after: (known.len() - believed.removed.len() + believed.created.len()) as u64,
         is_baseline: matches!(draw.basis, Basis::First | Basis::Replaced(_)),
         marks: believed.marks.clone(),
         ..Changes::default()
@@ -146,9 +144,9 @@ pub(super) fn changes(draw: Draw<'_>) -> Result<Changes, Unreadable> {
     for item in draw.basis.outdated(believed) {
         changes.add(draw.rewritten(item));
     }
-    for &at in &believed.forgotten {
+    for subject in &believed.forgotten {
         changes.add(ItemChange {
-            subject: known[at].subject.clone(),
+            subject: subject.clone(),
             now: None,
             event: None,
         });

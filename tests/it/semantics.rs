@@ -1,6 +1,6 @@
 //! What counts as a change, when it is believed, and what operators hear, through the real binary.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -350,4 +350,48 @@ async fn ids_of_every_kind_are_told_apart_to_their_last_digit_and_what_flips_bac
     let mut expected: Vec<&str> = expected.iter().map(String::as_str).collect();
     expected.sort_unstable();
     assert_eq!(subjects, expected);
+}
+
+/// Method: a feed of two items that moves on; the oldest leaves the snapshot, and is new when it is
+/// back. What is marked as unseen outlives a kill.
+#[tokio::test]
+async fn an_item_that_is_unseen_for_long_is_forgotten_silently() {
+    let upstream = Upstream::serving("/tickets", vec![ticket(1, "a"), ticket(2, "a")]).await;
+    let receiver = Receiver::accepting().await;
+    let more = "forget = \"2s\"";
+    let doorbell = Doorbell::start(&config(&upstream, &receiver, "\"never\"", more)).await;
+    doorbell.poll("tickets").await;
+    let items = async |doorbell: &Doorbell| {
+        let metrics = doorbell.metrics().await;
+        metrics.value("doorbell_source_items", &[("source", "tickets")])
+    };
+
+    upstream.change("/tickets", |list| *list = vec![ticket(2, "a")]);
+    let began = Instant::now();
+    assert_eq!(doorbell.poll("tickets").await["outcome"], "unchanged");
+    let doorbell = doorbell.kill().await.restart().await;
+    let mut salt = 0;
+    wait_until("it is forgotten", async || {
+        salt += 1;
+        // Other bytes, the same item.
+        let body = format!("{}[{}]", " ".repeat(salt), ticket(2, "a"));
+        upstream.send_raw("/tickets", "application/json", &body);
+        let polled = doorbell.poll("tickets").await;
+        assert_eq!(
+            (&polled["outcome"], &polled["events"]),
+            (&json!("unchanged"), &json!(0))
+        );
+        (items(&doorbell).await == 1.0).then_some(())
+    })
+    .await;
+    assert!(began.elapsed() >= Duration::from_secs(2));
+
+    upstream.change("/tickets", |list| list.push(ticket(1, "a")));
+    upstream.send_list("/tickets");
+    assert_eq!(doorbell.poll("tickets").await["events"], 1);
+    let rings = receiver.until_accepted(1).await;
+    assert_eq!(
+        (types(&rings)[0], rings[0].subject()),
+        ("tickets.created", "1")
+    );
 }

@@ -6,6 +6,7 @@ mod each;
 mod places;
 #[cfg(test)]
 mod refusals;
+mod semantics;
 #[cfg(test)]
 mod wild;
 

@@ -131,14 +131,14 @@ forget = "90d" => `forget` is about items, add `items` and `id`
 confirm = 2 => `confirm` is a table, not an integer
 confirm = { polls = 1 } => `polls` must be 2 to 10
 confirm = { polls = 11 } => `polls` must be 2 to 10
-confirm = { after = "1ms" } => `after` must be 100ms to 1d
+confirm = { after = "25h" } => `after` must be 1ms to 1d
 stale_after = "999ms" => `stale_after` must be 1s to 366d
 "#;
 
 /// In `[sources.s]` that has `items` and `id`.
 const ITEMS: &str = r#"
 deletes = "sometimes" => "never" or "full"
-forget = "59s" => `forget` must be 1m to 3660d
+forget = "999ms" => `forget` must be 1s to 3660d
 deletes = "full" ;; forget = "90d" => leaves nothing to forget
 deletes = {} => `tombstone` is missing, write `tombstone = "$[?@.deleted == true]"`
 deletes = { tombstone = 1 } => `tombstone` is a filter like "$[?@.deleted == true]"

@@ -39,6 +39,29 @@ fn what_is_unseen_so_long_leaves_and_rings_nobody() {
     assert_eq!(life.poll(&feed(1..4, 0)).rung, "+1");
 }
 
+/// The same bytes for long are no reason to remember what they lack.
+#[test]
+fn what_is_back_after_so_long_is_new_also_if_no_poll_came_by_in_between() {
+    for confirms in [false, true] {
+        let mut life = forgetful();
+        let (polls, after) = (2, Duration::from_secs(2));
+        life.source.confirm = confirms.then_some(config::Confirm { polls, after });
+        life.poll(&feed(1..4, 0));
+        life.poll(&feed(3..4, 0));
+        life.now += 90 * DAY;
+        assert_eq!(life.poll(&feed(3..4, 0)).writes, 0, "the same bytes");
+        let step = life.poll(&feed(2..4, 0));
+        if confirms {
+            assert!(step.is_held("confirm"), "{step:?}");
+            assert_eq!(life.subjects(), ["1", "2", "3"]);
+            assert_eq!(life.poll(&feed(2..4, 0)).rung, "+2");
+        } else {
+            assert_eq!(step.rung, "+2");
+        }
+        assert_eq!((life.subjects(), life.marks.len()), (vec!["2", "3"], 0));
+    }
+}
+
 #[test]
 fn an_item_that_is_seen_in_between_begins_anew() {
     let mut life = forgetful();

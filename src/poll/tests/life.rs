@@ -117,14 +117,20 @@ impl Life {
             return Ok(What::Same(Outcome::Unchanged, learnt));
         }
         learnt.walk = Some(walk.digest);
-        let basis = self.basis(rules);
+        let mut basis = self.basis(rules);
+        let (open, now) = (self.open(rules), at(self.now));
+        let forgotten = match source.forget {
+            Some(after) => forget::forget(&mut basis, &open.unseen, after, now),
+            None => Vec::new(),
+        };
         let (believed, pending) = match judge::judge(Case {
             source,
             basis: &basis,
             walk: &walk,
             rules,
-            open: &self.open(rules),
-            now: at(self.now),
+            open: &open,
+            forgotten: &forgotten,
+            now,
         }) {
             Judgement::Same => return Ok(What::Same(Outcome::Unchanged, learnt)),
             Judgement::Held(held) => return Ok(What::Held(held)),

@@ -115,6 +115,7 @@ fn believed(source: &config::Source, basis: &Basis, differences: &Differences) -
         walk: &walk(),
         rules: digest(5),
         open: &Open::default(),
+        forgotten: &[],
         now: at(1000),
     };
     Believed::all(case, differences)

@@ -1,0 +1,52 @@
+//! When a change is believed, and what leaves a snapshot.
+
+use std::time::Duration;
+
+use super::*;
+use crate::config::Confirm;
+
+const LIST: &str = "items = \"$[*]\"\nid = \"$.id\"\n";
+
+#[test]
+fn what_is_not_asked_for_is_off_and_what_is_left_out_of_it_has_a_default() {
+    let source = right(WATCH).sources["doc"].clone();
+    assert_eq!(
+        (source.confirm, source.forget, source.stale_after),
+        (None, None, None)
+    );
+    let config = right(&format!(
+        "{WATCH}{LIST}confirm = {{}}\nforget = \"90d\"\nstale_after = \"24h\"\n\
+         deletes = {{ tombstone = \"$[?@.gone]\" }}\n"
+    ));
+    let source = &config.sources["doc"];
+    let after = Duration::from_secs(2);
+    assert_eq!(source.confirm, Some(Confirm { polls: 2, after }));
+    assert_eq!(source.forget, Some(Duration::from_hours(90 * 24)));
+    assert_eq!(source.deletes, Deletes::Tombstone);
+    let tombstone = source.rules.tombstone.as_ref();
+    assert_eq!(
+        tombstone.map(crate::detect::Filter::as_str),
+        Some("$[?@.gone]")
+    );
+    let expected = "  doc: u/doc, every 30s, 120 requests an hour, items $[*] by $.id, deleted when \
+                    $[?@.gone], forgotten when unseen for 90d, believed when 2 fetches 2s apart have \
+                    seen it, stale after 1d\n";
+    let explained = explain(&config);
+    assert!(explained.contains(expected), "{explained}");
+}
+
+#[test]
+fn times_that_one_poll_may_outlast_are_odd() {
+    let config = right(&format!(
+        "{WATCH}{LIST}forget = \"30s\"\nstale_after = \"30s\"\n"
+    ));
+    assert_eq!(
+        config.warnings,
+        [
+            "doorbell.toml:9:1: `forget` is no longer than `every`: what one poll misses is \
+             forgotten",
+            "doorbell.toml:10:1: `stale_after` is no longer than `every`: one poll without news \
+             rings it",
+        ]
+    );
+}
