@@ -41,6 +41,13 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
+    /// RFC 3339 in UTC with whole seconds, `2026-11-23T18:00:00Z`: what most APIs take.
+    #[must_use]
+    pub fn in_seconds(self) -> String {
+        let point = DateTime::<Utc>::from_timestamp_millis(self.0).unwrap_or_default();
+        point.to_rfc3339_opts(SecondsFormat::Secs, true)
+    }
+
     /// This point and `delay`, at most the end of time.
     #[must_use]
     pub fn plus(self, delay: Duration) -> Self {

@@ -11,7 +11,7 @@ use super::receiver::{patch, shortened};
 use crate::client::Resolver;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::detect::{self, Entry};
+use crate::detect;
 use crate::metrics::{Metrics, UpstreamMetrics};
 use crate::name::Name;
 use crate::poll::{self, Look};
@@ -48,7 +48,7 @@ pub async fn look(config: &Config, source: &str, json: bool) -> anyhow::Result<E
     let upstream = upstream.map_err(anyhow::Error::msg)?;
     let known = Store::peek(&config.store, &source.name).await?;
     let paint = Paint::stdout();
-    match poll::look(source, &upstream).await {
+    match poll::look(source, &upstream, Clock::system().now()).await {
         Ok(look) if json => say!("{}", as_json(source, &look, known.as_ref())),
         Ok(look) => print(source, &look, known.as_ref(), paint),
         Err(error) if json => {
@@ -102,7 +102,7 @@ fn would<'a>(source: &config::Source, look: &'a Look, known: &'a Peek) -> Vec<Wo
             .get(old)
             .and_then(Option::as_deref)
             .unwrap_or("null");
-        let current = received(look, &entries[new]);
+        let current = look.received(&entries[new]);
         let patch = detect::patch(previous, current, &source.rules);
         let patch = patch.and_then(|patch| serde_json::from_str(patch.get()).ok());
         Would {
@@ -117,16 +117,20 @@ fn would<'a>(source: &config::Source, look: &'a Look, known: &'a Peek) -> Vec<Wo
         event_type: event_type("created"),
         subject: &entries[at].subject,
         previous: Value::Null,
-        current: parsed(Some(received(look, &entries[at]))),
+        current: parsed(Some(look.received(&entries[at]))),
         patch: Vec::new(),
     }));
     all
 }
 
 fn print(source: &config::Source, look: &Look, known: Option<&Peek>, paint: Paint) {
-    say!("{} {}", paint.strong("GET"), look.url);
+    say!("{} {}", paint.strong(&look.method), look.url);
     let content_type = look.content_type.as_deref().unwrap_or("no content type");
-    say!("answer    {} bytes of {content_type}", look.body.len());
+    let pages = match look.bodies.len() {
+        1 => String::new(),
+        several => format!(" in {several} pages"),
+    };
+    say!("answer    {} bytes of {content_type}{pages}", look.bytes());
     let validators = [
         ("ETag", &look.validators.etag),
         ("Last-Modified", &look.validators.last_modified),
@@ -154,7 +158,7 @@ fn print(source: &config::Source, look: &Look, known: Option<&Peek>, paint: Pain
         };
         say!("snapshot  {} {baseline}\n", paint.fresh("none yet;"));
         for entry in look.walk.entries.iter().take(SHOWN) {
-            let body = paint.faint(shortened(received(look, entry)));
+            let body = paint.faint(shortened(look.received(entry)));
             say!("  {} {body}", paint.strong(shortened(&entry.subject)));
         }
         return more(look.walk.entries.len());
@@ -206,9 +210,11 @@ fn as_json(source: &config::Source, look: &Look, known: Option<&Peek>) -> Value 
         });
     json!({
         "source": source.name.as_str(),
+        "method": look.method,
         "url": look.url,
         "content_type": look.content_type,
-        "bytes": look.body.len(),
+        "bytes": look.bytes(),
+        "pages": look.bodies.len(),
         "etag": look.validators.etag,
         "last_modified": look.validators.last_modified,
         "items": look.walk.entries.len(),
@@ -216,12 +222,6 @@ fn as_json(source: &config::Source, look: &Look, known: Option<&Peek>) -> Value 
         "would_ring": known.is_some() || source.baseline == config::Baseline::Emit,
         "events": events.collect::<Vec<_>>(),
     })
-}
-
-/// An item as it stands in the answer.
-fn received<'a>(look: &'a Look, entry: &Entry) -> &'a str {
-    // A walk was read from these bytes, so they are JSON, so they are UTF-8.
-    std::str::from_utf8(&look.body[entry.range.clone()]).unwrap_or("null")
 }
 
 fn parsed(body: Option<&str>) -> Value {

@@ -106,10 +106,16 @@ fn source(source: &Source) -> String {
     let stale = source.stale_after.map_or_else(String::new, |after| {
         format!(", stale after {}", duration_text(after))
     });
-    format!(
-        "{name}: {upstream}{}, {when}, {what}{forget}{confirm}{stale}",
-        source.path
-    )
+    let method = match source.request.method.as_str() {
+        "GET" => String::new(),
+        method => format!("{method} "),
+    };
+    let pages = source.paginate.as_ref().map(|paginate| {
+        let (by, most) = (paginate.by.label(), paginate.pages_max);
+        format!(", in pages by {by}, at most {most}")
+    });
+    let (path, pages) = (source.request.path.as_str(), pages.unwrap_or_default());
+    format!("{name}: {method}{upstream}{path}, {when}, {what}{pages}{forget}{confirm}{stale}")
 }
 
 /// Partitions that the configuration itself names; of those that follow another source's items

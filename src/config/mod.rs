@@ -7,16 +7,18 @@
 //!
 //! | module | what it decides |
 //! | --- | --- |
-//! | `model` | the checked types |
+//! | `model` `asking` | the checked types |
 //! | `service` `upstream` `source` `endpoint` `route` | the sections: keys, defaults, bounds |
 //! | `rendering` | how an endpoint's webhooks are written |
 //! | `each` | what divides a source |
+//! | `request` `template` | what a source asks for; texts with values of the moment |
 //! | `declared` | the names of a file, for those who refer to them |
 //! | `given` `words` | strings: URLs, secrets and headers; durations, sizes, paths |
 //! | `reader` `value` | how tables and values are read, and faults worded |
 //! | `syntax` `fault` | what does not parse; where a fault is and how it is shown |
 //! | `explain` | what a file means, for people |
 
+mod asking;
 mod declared;
 mod each;
 mod endpoint;
@@ -26,10 +28,12 @@ mod given;
 mod model;
 mod reader;
 mod rendering;
+mod request;
 mod route;
 mod service;
 mod source;
 mod syntax;
+mod template;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -44,10 +48,12 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+pub use asking::*;
 pub use each::{Each, PARTITION_VALUE_BYTES_MAX, PARTITIONS_MAX, fit as fit_partition};
 pub use explain::explain;
 pub use fault::{FAULTS_MAX, Fault, Faults};
 pub use model::*;
+pub use template::{Template, TemplateError, Values, Variable};
 
 use crate::name::Name;
 

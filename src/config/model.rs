@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, Method};
 use ipnet::IpNet;
 use url::Url;
 
+use super::asking::{Paginate, Request};
 use super::each::Each;
 use crate::detect::Rules;
 use crate::event::{Filter, Glob, Rendering};
@@ -191,12 +192,10 @@ pub struct Source {
     pub upstream: Name,
     /// What divides it; `None`: it is one whole.
     pub each: Option<Each>,
-    /// Appended to the upstream's URL as text; begins with `/` or is empty.
-    pub path: String,
-    /// Query parameters, in order, not yet encoded.
-    pub query: Vec<(String, String)>,
-    /// Headers beside the upstream's.
-    pub headers: HeaderMap,
+    /// What it asks for.
+    pub request: Request,
+    /// How its pages are walked; `None`: its answer is whole.
+    pub paginate: Option<Paginate>,
     /// When it is polled.
     pub every: Every,
     /// What its bodies are.

@@ -4,17 +4,18 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
-
 use crate::detect::{Fields, Filter, Path, Rules, UNSETTLED_MAX};
 use crate::event::ORDINAL_MAX;
 use crate::name::Name;
 
 use super::declared::Declared;
 use super::reader::{Keys, Table};
+use super::request::Scope;
 use super::value::Value;
 use super::words::{self, shown};
-use super::{Baseline, Confirm, Deletes, Each, Every, Format, Keep, Source, each, given};
+use super::{
+    Baseline, Confirm, Deletes, Each, Every, Format, Keep, Paginate, Request, Source, each, request,
+};
 
 /// Bounds of `every`: ten polls a second are a load test, once a year is no watch.
 const EVERY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(366 * 24);
@@ -44,16 +45,16 @@ const FAILING_AFTER: RangeInclusive<u32> = 1..=1_000;
 const PATHS_MAX: usize = 64;
 const ID_PATHS_MAX: usize = 8;
 
-/// Most query parameters.
-const QUERY_MAX: usize = 64;
-
 pub(super) const SOURCE: Keys = Keys {
     now: &[
         "upstream",
         "each",
+        "method",
         "path",
         "query",
         "headers",
+        "body",
+        "paginate",
         "every",
         "format",
         "items",
@@ -72,16 +73,7 @@ pub(super) const SOURCE: Keys = Keys {
         "keep",
         "body_bytes_max",
     ],
-    later: &[
-        "method",
-        "body",
-        "respect_cache",
-        "paginate",
-        "cursor",
-        "observe",
-        "on_write",
-        "serve",
-    ],
+    later: &["respect_cache", "cursor", "observe", "on_write", "serve"],
 };
 const DELETES: Keys = Keys {
     now: &["tombstone"],
@@ -98,11 +90,7 @@ const GUARD: Keys = Keys {
 
 pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) -> Option<Source> {
     let upstream = table.required("upstream", "\"NAME\"", |v| upstream_name(v, declared));
-    let each = table.optional("each", |v| each::each(v, name.as_str(), declared));
-    let names: Vec<&str> = each.iter().flat_map(Each::names).collect();
-    // What is wrong with `each` was told of.
-    let names = (each.is_some() || !table.has("each")).then_some(&names[..]);
-    let path = table.required("path", "\"/…\"", |v| source_path(v, names));
+    let (each, request, paginate) = asked(name, table, declared);
     let every = table.required("every", "\"30s\"", every);
     let formats = [("auto", Format::Auto), ("json", Format::Json)];
     let formats_later = ["ndjson", "csv", "xml", "feed", "html", "text", "bytes"];
@@ -143,10 +131,6 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
     Some(Source {
         name: name.clone(),
         each,
-        query: table.or("query", Vec::new(), query),
-        headers: table.or("headers", HeaderMap::new(), |v| {
-            given::headers(v, given::forbidden_upstream)
-        }),
         rules: Arc::new(rules),
         deletes,
         forget,
@@ -165,9 +149,32 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
         keep: table.or("keep", Keep::Bodies, |v| v.one_of(&keeps, &[])),
         body_bytes_max: usize::try_from(body_bytes).unwrap_or(usize::MAX),
         upstream: upstream?,
-        path: path?,
+        request: request?,
+        paginate,
         every: every?,
     })
+}
+
+/// What is asked for, as far as it is right: partitions, request, pages.
+fn asked(
+    name: &Name,
+    table: &Table<'_>,
+    declared: &Declared<'_>,
+) -> (Option<Each>, Option<Request>, Option<Paginate>) {
+    let each = table.optional("each", |v| each::each(v, name.as_str(), declared));
+    let names: Vec<&str> = each.iter().flat_map(Each::names).collect();
+    let scope = Scope {
+        // What is wrong with `each` was told of.
+        partition: (each.is_some() || !table.has("each")).then_some(&names[..]),
+        cursor: false,
+    };
+    let request = request::request(table, scope);
+    let paginate = table.optional("paginate", |v| request::paginate(v, request.as_ref()));
+    if table.has("paginate") && !table.has("items") {
+        let message = "`paginate` is about items, add `items` and `id`";
+        table.context.absent(table.place("paginate"), message);
+    }
+    (each, request, paginate)
 }
 
 /// The name of an upstream that the file has.
@@ -185,34 +192,6 @@ pub(super) fn upstream_name(value: Value<'_>, declared: &Declared<'_>) -> Option
     let message = format!("there is no upstream \"{}\", {advice}", shown(text));
     value.context.absent(value.span(), message);
     None
-}
-
-fn source_path(value: Value<'_>, names: Option<&[&str]>) -> Option<String> {
-    value.parsed("a path like \"/issues\"", |text| {
-        if text.is_empty() {
-            return Ok(String::new());
-        }
-        let Some(names) = names else {
-            return Ok(text.to_owned());
-        };
-        let mut plain = text.to_owned();
-        for name in names {
-            let written = format!("{{{{{name}}}}}");
-            if !plain.contains(&written) {
-                return Err(format!(
-                    "name `{name}` of `each` is not asked for, write {written}"
-                ));
-            }
-            plain = plain.replace(&written, "x");
-        }
-        words::path(&plain).map(|_| text.to_owned()).map_err(|why| {
-            if text.contains('?') {
-                format!("{why}, write `query = {{ NAME = \"VALUE\" }}`")
-            } else {
-                why
-            }
-        })
-    })
 }
 
 fn every(value: Value<'_>) -> Option<Every> {
@@ -260,26 +239,6 @@ pub(super) fn filter(value: Value<'_>) -> Option<Filter> {
     Filter::parse(text)
         .map_err(|error| value.fault_at(error.position, format!("`{}`: {error}", value.key)))
         .ok()
-}
-
-/// Parameters in the order of the file; a list repeats its name.
-fn query(value: Value<'_>) -> Option<Vec<(String, String)>> {
-    value.hide();
-    let mut query = Vec::new();
-    for entry in value.entries()? {
-        let values = if entry.value.is_list() {
-            entry.value.list("a list", QUERY_MAX)?
-        } else {
-            vec![entry.value]
-        };
-        for value in values {
-            query.push((entry.name.to_owned(), value.as_word()?));
-        }
-    }
-    if query.len() > QUERY_MAX {
-        value.fault(format!("`query` has at most {QUERY_MAX} parameters"));
-    }
-    Some(query)
 }
 
 fn rules(table: &Table<'_>) -> Rules {

@@ -18,18 +18,46 @@ pub const SUBJECT_BYTES_MAX: usize = 1024;
 /// Room for the usual id, so that reading it allocates once.
 const SUBJECT_BYTES_LIKELY: usize = 48;
 
-/// Reads a whole response.
-///
-/// The body is one JSON value in UTF-8, with or without a byte order mark. With `rules.items`,
-/// every step of that path must lead somewhere, and a `[*]` to an array; an empty array is a walk
-/// of no items. Each item must have its id: a string, an integer of any size up to 40 digits
-/// (however it is spelled: `42.0` is 42), or with several paths an array of such. Of items with
-/// one id the last counts. `items_max` bounds the items before that. An item that matches
-/// `rules.tombstone` is an entry that is gone; asking costs a tree of each item.
+/// The items of one page of a response, in its order.
+#[derive(Debug)]
+pub struct Page {
+    items: Vec<Item>,
+}
+
+impl Page {
+    /// How many items it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+}
+
+/// Reads a whole response that is one page; as [`page`] and [`join`].
 ///
 /// # Errors
 /// [`Unreadable`]; its messages name paths and places, never content.
 pub fn read(body: &[u8], rules: &Rules, items_max: usize) -> Result<Walk, Unreadable> {
+    join([page(body, rules, items_max)?])
+}
+
+/// Reads one page of a response.
+///
+/// The body is one JSON value in UTF-8, with or without a byte order mark. With `rules.items`,
+/// every step of that path must lead somewhere, and a `[*]` to an array; an empty array is a walk
+/// of no items. Each item must have its id: a string, an integer of any size up to 40 digits
+/// (however it is spelled: `42.0` is 42), or with several paths an array of such. `items_max`
+/// bounds the items. An item that matches `rules.tombstone` is an entry that is gone; asking costs
+/// a tree of each item.
+///
+/// # Errors
+/// [`Unreadable`]; its messages name paths and places, never content.
+pub fn page(body: &[u8], rules: &Rules, items_max: usize) -> Result<Page, Unreadable> {
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let offset = body.len() - text.len();
     let text = str::from_utf8(text).map_err(|error| {
@@ -60,7 +88,11 @@ pub fn read(body: &[u8], rules: &Rules, items_max: usize) -> Result<Walk, Unread
             }
         }
     }
-    finish(reader.items, offset)
+    let mut items = reader.items;
+    for Item { entry, .. } in &mut items {
+        entry.range = entry.range.start + offset..entry.range.end + offset;
+    }
+    Ok(Page { items })
 }
 
 struct Reader<'a> {
@@ -75,13 +107,14 @@ struct Reader<'a> {
 }
 
 /// An item as the walk meets it.
+#[derive(Debug)]
 struct Item {
     entry: Entry,
     kind: Kind,
 }
 
 /// What an id was before it became text; of a composite, its last part.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Text,
     Number,
@@ -185,6 +218,7 @@ impl Reader<'_> {
         let entry = Entry {
             subject,
             digest: self.context.digest(self.writer.form()),
+            page: 0,
             range,
             is_gone,
         };
@@ -256,14 +290,27 @@ fn part(value: &[u8], spelling: &mut Vec<u8>) -> Result<Kind, String> {
     }
 }
 
-/// Sorts the items and keeps the last of each subject.
-fn finish(mut items: Vec<Item>, offset: usize) -> Result<Walk, Unreadable> {
+/// Makes one walk of its pages, in their order. Of items with one id the last counts.
+///
+/// # Errors
+/// [`Unreadable::Id`] for `1` in one item and `"1"` in another.
+pub fn join(pages: impl IntoIterator<Item = Page>) -> Result<Walk, Unreadable> {
+    let mut items = Vec::new();
+    for (number, page) in (0..).zip(pages) {
+        if number == 0 {
+            items = page.items;
+            continue;
+        }
+        items.extend(page.items.into_iter().map(|mut item| {
+            item.entry.page = number;
+            item
+        }));
+    }
     // Stable: of one subject, the items stay in the walk's order.
     items.sort_by(|a, b| a.entry.subject.cmp(&b.entry.subject));
     let mut entries: Vec<Entry> = Vec::with_capacity(items.len());
     let mut last_kind = None;
-    for Item { mut entry, kind } in items {
-        entry.range = entry.range.start + offset..entry.range.end + offset;
+    for Item { entry, kind } in items {
         match entries.last_mut() {
             Some(last) if last.subject == entry.subject => {
                 if last_kind != Some(kind) {
@@ -278,6 +325,25 @@ fn finish(mut items: Vec<Item>, offset: usize) -> Result<Walk, Unreadable> {
     }
     let digest = digest(&entries);
     Ok(Walk { entries, digest })
+}
+
+/// What either of two walks saw: of items with one id, the second walk's. Its pages count on after
+/// the `pages` of the first.
+#[must_use]
+pub fn unite(first: Walk, second: Walk, pages: u32) -> Walk {
+    let mut entries = Vec::with_capacity(second.entries.len());
+    let mut first = first.entries.into_iter().peekable();
+    for mut entry in second.entries {
+        while let Some(earlier) = first.next_if(|earlier| earlier.subject < entry.subject) {
+            entries.push(earlier);
+        }
+        first.next_if(|earlier| earlier.subject == entry.subject);
+        entry.page += pages;
+        entries.push(entry);
+    }
+    entries.extend(first);
+    let digest = digest(&entries);
+    Walk { entries, digest }
 }
 
 fn digest(entries: &[Entry]) -> Digest {

@@ -1,7 +1,7 @@
-//! Finds, in the text, the items that a path selected of a tree.
+//! Finds, in the text, what a path selects.
 //!
-//! Decides which shapes an `items` path with filters may meet. Only paths that do not stream come
-//! here; the others are followed by [`super::items`].
+//! Decides which shapes an `items` path with filters may meet. Of `items`, only paths that do not
+//! stream come here; the others are followed by [`super::items`].
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -45,6 +45,40 @@ pub(super) fn items(
     find(&mut cursor.clone(), &plan, Plan::ROOT, &mut ranges)?;
     ranges.sort_unstable_by_key(|range| (range.start, Reverse(range.end)));
     Ok(ranges)
+}
+
+/// The one value that `path` selects of a body, as it is spelled there; `None` when it is not
+/// there, wherever the way to it ends.
+///
+/// # Errors
+/// [`Unreadable::Json`]; [`Unreadable::Shape`] for several values.
+pub fn pick(body: &[u8], path: &Path) -> Result<Option<String>, Unreadable> {
+    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let text = str::from_utf8(text).map_err(|error| Unreadable::Json(error.to_string()))?;
+    let mut cursor = Cursor::checked(text)?;
+    let mut plan = Plan::new(Listed::Only, 0);
+    if let Some(steps) = path.simple() {
+        plan.add(steps, End::Listed);
+    } else {
+        let root = Tree::read(&mut cursor.clone())?.into_value();
+        let places = path.locate(&root);
+        if places.is_empty() {
+            return Ok(None);
+        }
+        for steps in &places {
+            plan.add(steps, End::Listed);
+        }
+    }
+    let mut ranges = Vec::new();
+    find(&mut cursor, &plan, Plan::ROOT, &mut ranges)?;
+    match ranges.as_slice() {
+        [] => Ok(None),
+        [range] => Ok(Some(text[range.clone()].to_owned())),
+        several => {
+            let message = format!("`{path}` selects {} values, not one", several.len());
+            Err(Unreadable::Shape(message))
+        }
+    }
 }
 
 /// Follows steps as strictly as [`super::items`] does: each must lead somewhere.

@@ -33,7 +33,8 @@ pub use confirm::{Confirmation, Doubt, Pending, UNSETTLED_MAX, confirm};
 pub use diff::diff;
 pub use filter::Filter;
 pub use guard::{Guard, Held, fingerprint};
-pub use items::{SUBJECT_BYTES_MAX, read};
+pub use items::{Page, SUBJECT_BYTES_MAX, join, page, read, unite};
+pub use locate::pick;
 pub use patch::{PATCH_OPERATIONS_MAX, patch};
 pub use path::{Path, PathError};
 pub use rules::{Fields, Rules};
@@ -44,7 +45,7 @@ use crate::digest::Digest;
 /// JSON arrays; empty for a document.
 pub type Subject = Box<str>;
 
-/// One complete, well-shaped response.
+/// One complete, well-shaped response, of one page or several.
 #[derive(Debug, Clone)]
 pub struct Walk {
     /// Its items, ascending by subject (bytewise), each subject once.
@@ -61,7 +62,9 @@ pub struct Entry {
     pub subject: Subject,
     /// Digest of its canonical form, after projection.
     pub digest: Digest,
-    /// Where it stands in the response, as received.
+    /// Which page of the walk it stands in.
+    pub page: u32,
+    /// Where it stands in that page, as received.
     pub range: Range<usize>,
     /// Whether the response says that it was deleted: it matches [`Rules::tombstone`].
     pub is_gone: bool,

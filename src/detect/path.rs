@@ -87,8 +87,8 @@ impl Path {
     /// # Errors
     /// [`PathError`] for a path of names and indices alone, which is one node.
     pub fn check_items(&self) -> Result<(), PathError> {
-        match self.simple().map(<[Step]>::last) {
-            Some(last) if last != Some(&Step::Each) => Err(PathError {
+        match self.simple() {
+            Some(steps) if !steps.contains(&Step::Each) => Err(PathError {
                 position: self.text.len(),
                 message: format!(
                     "selects the array, not its elements: write `{}[*]`",
@@ -312,7 +312,7 @@ mod tests {
             ("$", false, true, false),
             ("$.issues", false, true, true),
             ("$.issues[*]", true, false, true),
-            ("$.issues[*].a", false, false, true),
+            ("$.issues[*].a", true, false, true),
             ("$.issues[?@.open]", true, true, true),
             ("$..issue", true, true, true),
         ] {

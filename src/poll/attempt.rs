@@ -1,29 +1,28 @@
-//! One poll up to the point where something can be committed: permit, request, raw gate,
-//! detection, guard, content.
+//! One poll up to the point where something can be committed: request, walk, raw gate, detection,
+//! guard, content.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use http::Method;
 
+use super::bench::INLINE_BYTES_MAX;
 use super::conclude::{Found, Learnt, Trouble, What};
 use super::forget;
-use super::identity::{identity, policy, same_request};
+use super::identity::{asked, identity, policy, same_request};
 use super::judge::{self, Case, Judgement, Open};
 use super::plan::{self, Basis, Draw};
 use super::seat::Seat;
-use super::{Outcome, Room, redigest};
+use super::walk::{self, Pages, Walked, Walker};
+use super::{Outcome, Room, redigest, request};
 use crate::client::Validators;
-use crate::config::{self, Format, Keep};
+use crate::config::{self, Deletes, Keep, Values};
 use crate::detect::{self, Walk};
-use crate::digest::{Digest, RawDigest};
+use crate::digest::Digest;
 use crate::store::Memory;
-use crate::upstream::{Answer, By, Fetch, Upstream};
-
-/// Bodies above this are worked on beside the runtime's threads, which callers need: at some
-/// 300 MB/s this many bytes take 0.2 ms.
-pub(super) const INLINE_BYTES_MAX: usize = 64 * 1024;
+use crate::time::Timestamp;
+use crate::upstream::{Request, Upstream};
 
 /// Snapshots above this count as large bodies do.
 const INLINE_ITEMS_MAX: usize = 1_000;
@@ -38,19 +37,14 @@ pub(super) struct Attempt<'a> {
     pub(super) memory: &'a Memory,
     /// Whether there is a snapshot.
     pub(super) has_snapshot: bool,
+    /// When it began.
+    pub(super) began: Timestamp,
 }
 
-/// What came back.
-struct Received {
-    bytes: Bytes,
-    learnt: Learnt,
-}
-
-/// What a body turned out to be.
-enum Read {
-    /// The bytes that were committed last.
-    SameBytes,
-    Walk(Walk),
+/// A walk, and the bodies into which it points.
+struct Seen {
+    walk: Walk,
+    bodies: Vec<Bytes>,
 }
 
 impl Attempt<'_> {
@@ -61,54 +55,48 @@ impl Attempt<'_> {
         let comparable = self.has_snapshot
             && self.memory.rules == Some(identity)
             && self.memory.policy == Some(policy(&self.source));
+        let request = self.request()?;
+        let asked = asked(&self.source, &request);
         // What is undecided was not committed, so nothing that says "the same" would say of what;
-        // and the answer that decides it must bring the bodies.
-        let validators = if comparable && !is_undecided {
+        // and the answer that decides it must bring the bodies. What another request brought says
+        // nothing of this one.
+        let is_of_this = self.memory.asked == asked && request.method == Method::GET;
+        let validators = if comparable && !is_undecided && is_of_this {
             self.memory.validators.clone()
         } else {
             Validators::default()
         };
-        let permit = self.upstream.permit(By::Poll).await;
-        let fetch = Fetch {
-            source: &self.source,
-            validators: &validators,
+        let mut learnt = Learnt {
+            identity,
+            asked,
+            began: self.began,
+            raw: None,
+            walk: self.memory.walk,
+            validators: Validators::default(),
         };
-        match self.upstream.fetch(fetch, permit).await? {
-            Answer::NotModified {
+        match self.walk(request.clone(), &validators).await? {
+            Walked::NotModified {
                 validators: fresh,
                 pacing,
             } => {
-                let learnt = Learnt {
-                    identity,
-                    raw: self.memory.raw,
-                    walk: self.memory.walk,
-                    validators: Validators {
-                        etag: fresh.etag.or(validators.etag),
-                        last_modified: fresh.last_modified.or(validators.last_modified),
-                    },
+                learnt.raw = self.memory.raw;
+                learnt.validators = Validators {
+                    etag: fresh.etag.or(validators.etag),
+                    last_modified: fresh.last_modified.or(validators.last_modified),
                 };
                 let what = What::Same(Outcome::NotModified, learnt);
                 Ok(Found { what, pacing })
             }
-            Answer::Body {
-                bytes,
-                content_type,
-                validators,
-                pacing,
-            } => {
-                self.seat.source.series.received(bytes.len());
-                if !is_readable(self.source.format, content_type.as_deref()) {
-                    let shown = content_type.unwrap_or_default();
-                    return Err(Trouble::content_type(&shown).paced(pacing));
+            Walked::Whole(pages) => {
+                let pacing = pages.pacing;
+                learnt.validators.clone_from(&pages.validators);
+                learnt.raw = Some(pages.raw());
+                if comparable && learnt.raw == self.memory.raw {
+                    let what = What::Same(Outcome::Unchanged, learnt);
+                    return Ok(Found { what, pacing });
                 }
-                let learnt = Learnt {
-                    identity,
-                    raw: None,
-                    walk: self.memory.walk,
-                    validators,
-                };
-                let received = Received { bytes, learnt };
-                let found = self.compare(received, comparable).await;
+                let last_walk = self.memory.walk.filter(|_| comparable);
+                let found = self.compare((request, pages), last_walk, learnt).await;
                 found
                     .map(|what| Found { what, pacing })
                     .map_err(|trouble| trouble.paced(pacing))
@@ -116,51 +104,100 @@ impl Attempt<'_> {
         }
     }
 
-    /// The raw gate, the walk, and what it is compared with.
-    async fn compare(&self, received: Received, comparable: bool) -> Result<What, Trouble> {
-        let Received { bytes, mut learnt } = received;
-        let last_raw = self.memory.raw.filter(|_| comparable);
-        let (body, source) = (bytes.clone(), Arc::clone(&self.source));
-        let heavy = bytes.len() > INLINE_BYTES_MAX;
-        let (raw, read) = self
-            .beside(heavy, move || {
-                let raw = RawDigest::of(&body);
-                if Some(raw) == last_raw {
-                    return (raw, Ok(Read::SameBytes));
-                }
-                let walk = detect::read(&body, &source.rules, source.items_max);
-                (raw, walk.map(Read::Walk))
-            })
-            .await?;
-        learnt.raw = Some(raw);
-        let walk = match read? {
-            Read::SameBytes => return Ok(What::Same(Outcome::Unchanged, learnt)),
-            Read::Walk(walk) => walk,
+    /// What is asked for now.
+    fn request(&self) -> Result<Request, Trouble> {
+        let values = Values {
+            cursor: None,
+            now: self.began,
+            last_success: self.memory.asked_at,
+            partition: &self.seat.partition.values(),
         };
-        let is_known = comparable && self.memory.walk == Some(walk.digest);
-        learnt.walk = Some(walk.digest);
+        Ok(request::render(self.upstream, &self.source, &values)?)
+    }
+
+    async fn walk(&self, first: Request, validators: &Validators) -> Result<Walked, Trouble> {
+        let walker = Walker {
+            source: &self.source,
+            upstream: self.upstream,
+            bench: &self.room.bench,
+            received: &|bytes| self.seat.source.series.received(bytes),
+        };
+        walker.walk(first, validators).await
+    }
+
+    /// Reads the pages and compares them with the snapshot.
+    async fn compare(
+        &self,
+        (request, pages): (Request, Pages),
+        last_walk: Option<Digest>,
+        mut learnt: Learnt,
+    ) -> Result<What, Trouble> {
+        let several = pages.sheets.len() > 1;
+        let mut seen = self.read(pages).await?;
+        learnt.walk = Some(seen.walk.digest);
         // Whoever forgets must know what the walk lacks.
-        if is_known && self.source.forget.is_none() {
+        if last_walk == learnt.walk && self.source.forget.is_none() {
             return Ok(What::Same(Outcome::Unchanged, learnt));
         }
         let basis = self.basis(learnt.identity).await?;
-        self.draw(bytes, walk, basis, learnt).await
+        if several && self.source.deletes == Deletes::Full && lacks_any(&basis, &seen.walk) {
+            seen = self.walk_again(request, seen, &mut learnt).await?;
+            learnt.walk = Some(seen.walk.digest);
+        }
+        self.draw(seen, basis, learnt).await
+    }
+
+    /// Walks once more, because pages shift: an item that moves from one page to the one before
+    /// while the walk is between them is on neither. What either walk saw is there; what only the
+    /// first one saw may have gone between them, which the next poll will see.
+    async fn walk_again(
+        &self,
+        request: Request,
+        first: Seen,
+        learnt: &mut Learnt,
+    ) -> Result<Seen, Trouble> {
+        let source = self.seat.source.name.as_str();
+        tracing::debug!(source, "items are missing: all pages are read once more");
+        let Walked::Whole(again) = self.walk(request, &Validators::default()).await? else {
+            return Err(Trouble::internal("an unconditional walk was not modified"));
+        };
+        if learnt.raw == Some(again.raw()) {
+            return Ok(first);
+        }
+        // Of neither walk alone.
+        learnt.raw = None;
+        let second = self.read(again).await?;
+        let heavy = first.walk.entries.len() > INLINE_ITEMS_MAX;
+        let work = move || {
+            let pages = u32::try_from(first.bodies.len()).unwrap_or(u32::MAX);
+            let walk = detect::unite(first.walk, second.walk, pages);
+            let bodies = [first.bodies, second.bodies].concat();
+            Seen { walk, bodies }
+        };
+        self.room.bench.run(heavy, work).await
+    }
+
+    async fn read(&self, pages: Pages) -> Result<Seen, Trouble> {
+        let bodies = pages.bodies();
+        let heavy = pages.bytes() > INLINE_BYTES_MAX;
+        let source = Arc::clone(&self.source);
+        let read = move || walk::read(pages.sheets, &source).and_then(detect::join);
+        let walk = self.room.bench.run(heavy, read).await??;
+        Ok(Seen { walk, bodies })
     }
 
     /// Judges the walk, and draws up what is committed of it.
-    async fn draw(
-        &self,
-        bytes: Bytes,
-        walk: Walk,
-        mut basis: Basis,
-        learnt: Learnt,
-    ) -> Result<What, Trouble> {
-        let heavy = bytes.len() > INLINE_BYTES_MAX || basis.known().len() > INLINE_ITEMS_MAX;
+    async fn draw(&self, seen: Seen, mut basis: Basis, learnt: Learnt) -> Result<What, Trouble> {
+        let Seen { walk, bodies } = seen;
+        let bytes: usize = bodies.iter().map(Bytes::len).sum();
+        let heavy = bytes > INLINE_BYTES_MAX || basis.known().len() > INLINE_ITEMS_MAX;
         let source = Arc::clone(&self.source);
         let (rules, now) = (learnt.identity, self.room.clock.now());
         let open = self.open(rules).await?;
         let (walk, basis, judgement, wanted) = self
-            .beside(heavy, move || {
+            .room
+            .bench
+            .run(heavy, move || {
                 let forgotten = match source.forget {
                     Some(after) => forget::forget(&mut basis, &open.unseen, after, now),
                     None => Vec::new(),
@@ -199,12 +236,12 @@ impl Attempt<'_> {
         let heavy =
             heavy || stored.values().map(|body| body.len()).sum::<usize>() > INLINE_BYTES_MAX;
         let source = Arc::clone(&self.source);
-        let changes = self.beside(heavy, move || {
+        let changes = self.room.bench.run(heavy, move || {
             plan::changes(Draw {
                 source: &source,
                 basis: &basis,
                 walk: &walk,
-                body: &bytes,
+                bodies: &bodies,
                 believed: &believed,
                 stored: &stored,
             })
@@ -276,83 +313,13 @@ impl Attempt<'_> {
             .filter_map(|(subject, body)| Some((subject, body?)))
             .collect())
     }
-
-    /// Runs `work` here, or if it is heavy beside, a bounded number at a time, and after everybody
-    /// else: a thread of lower priority leaves the processors to callers and deliveries.
-    pub(super) async fn beside<T: Send + 'static>(
-        &self,
-        heavy: bool,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Trouble> {
-        if !heavy {
-            return Ok(work());
-        }
-        let permit = Arc::clone(&self.room.detections).acquire_owned().await;
-        let (sender, done) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("detect".to_owned());
-        let spawned = thread.spawn(move || {
-            // Held to the end of the work, even if nobody waits for it any more.
-            let _permit = permit;
-            yield_to_others();
-            let _ = sender.send(work());
-        });
-        spawned.map_err(|_| Trouble::internal("no thread for the detection"))?;
-        done.await
-            .map_err(|_| Trouble::internal("detection panicked"))
-    }
 }
 
-/// Makes this thread, and on Linux only this one, run after those of normal priority.
-fn yield_to_others() {
-    const NICE: i32 = 10;
-    if cfg!(target_os = "linux") {
-        // Refused at worst, and then it runs as all others do.
-        let _ = rustix::process::setpriority_process(None, NICE);
-    }
-}
-
-/// Whether a body of this type may be read as JSON. Servers that know no better say that it is
-/// text, or say nothing.
-pub(super) fn is_readable(format: Format, content_type: Option<&str>) -> bool {
-    const LIKELY: [&str; 7] = [
-        "",
-        "application/json",
-        "text/json",
-        "text/plain",
-        "application/octet-stream",
-        "application/javascript",
-        "text/javascript",
-    ];
-    if format == Format::Json {
-        return true;
-    }
-    let essence = content_type.unwrap_or_default().split(';').next();
-    let essence = essence.unwrap_or_default().trim().to_ascii_lowercase();
-    LIKELY.contains(&essence.as_str()) || essence.ends_with("+json")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_clearly_not_json_is_not_read() {
-        for (content_type, expected) in [
-            (None, true),
-            (Some("application/json; charset=utf-8"), true),
-            (Some("Application/JSON"), true),
-            (Some("application/vnd.github+json"), true),
-            (Some("text/plain"), true),
-            (Some("text/html; charset=utf-8"), false),
-            (Some("application/xml"), false),
-            (Some("application/x-ndjson"), false),
-        ] {
-            assert_eq!(
-                is_readable(Format::Auto, content_type),
-                expected,
-                "{content_type:?}"
-            );
-            assert!(is_readable(Format::Json, content_type));
-        }
-    }
+/// Whether the snapshot holds items that `walk` does not.
+fn lacks_any(basis: &Basis, walk: &Walk) -> bool {
+    let is_compared = matches!(basis, Basis::Snapshot(_) | Basis::Redigested { .. });
+    is_compared
+        && !detect::diff(basis.known(), &walk.entries)
+            .missing
+            .is_empty()
 }

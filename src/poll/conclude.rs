@@ -54,6 +54,10 @@ pub(super) enum What {
 pub(super) struct Learnt {
     /// Identity of request and rules.
     pub(super) identity: Digest,
+    /// Identity of what was asked, where that differs from poll to poll.
+    pub(super) asked: Option<Digest>,
+    /// When the poll began.
+    pub(super) began: Timestamp,
     /// Digest of the body.
     pub(super) raw: Option<RawDigest>,
     /// Digest of the walk that it is.
@@ -330,6 +334,8 @@ fn stay_quiet(terms: Terms<'_>, memory: &mut Memory, reason: &str) -> Option<Ann
 fn learn(memory: &mut Memory, learnt: Learnt, terms: Terms<'_>) {
     memory.rules = Some(learnt.identity);
     memory.policy = Some(policy(terms.source));
+    memory.asked = learnt.asked;
+    memory.asked_at = Some(learnt.began);
     memory.raw = learnt.raw;
     memory.walk = learnt.walk;
     memory.validators = learnt.validators;

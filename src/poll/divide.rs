@@ -1,10 +1,8 @@
 //! Which partitions a source has. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-use std::sync::Arc;
 
-use crate::config::{Each, PARTITIONS_MAX, Source};
+use crate::config::{Each, PARTITIONS_MAX};
 use crate::event::Partition;
 use crate::name::Name;
 
@@ -45,30 +43,6 @@ pub(super) fn partitions(each: Option<&Each>, found: &Found) -> Partitions {
         list: list.into_iter().collect(),
         is_cut,
     }
-}
-
-/// The source as it is asked for one of its partitions.
-pub(super) fn part(source: &Arc<Source>, partition: &Partition) -> Arc<Source> {
-    if partition.is_whole() {
-        return Arc::clone(source);
-    }
-    let mut path = source.path.clone();
-    for (name, value) in partition.values() {
-        let mut encoded = String::new();
-        for byte in value.bytes() {
-            // RFC 3986 section 2.3; a slash within a value is meant.
-            if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-                encoded.push(char::from(byte));
-            } else {
-                let _ = write!(encoded, "%{byte:02X}");
-            }
-        }
-        path = path.replace(&format!("{{{{{name}}}}}"), &encoded);
-    }
-    Arc::new(Source {
-        path,
-        ..Source::clone(source)
-    })
 }
 
 /// Each of the one with each of the other, as many as can be polled.
@@ -139,15 +113,6 @@ mod tests {
                 r#"{"branch":"trunk","repo":"b","state":"shut"}"#,
             ]
         );
-    }
-
-    #[test]
-    fn a_value_stays_within_the_path() {
-        let mut source = crate::poll::tests::source();
-        source.path = "/repos/{{repo}}/x".to_owned();
-        let partition = Partition::of(&values(&[("repo", "a/b?c=ä#%")]));
-        let part = part(&Arc::new(source), &partition);
-        assert_eq!(part.path, "/repos/a/b%3Fc%3D%C3%A4%23%25/x");
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! What a snapshot was made under: which request, which rules. Pure.
 
-use crate::config;
+use http::{HeaderMap, Method};
+
+use crate::config::{self, PageAt, PageBy, Parameter};
 use crate::digest::{Context, Digest};
+use crate::upstream::Request;
 
 /// Names the form that is digested below.
 const REQUEST_FORM: &str = "doorbell 2026-11 poll request form 1";
+const ASKED_FORM: &str = "doorbell 2026-11 poll asked form 1";
 
 /// The identity of a source's request, in the first eight bytes, and of its rules, in the last:
 /// one digest in the store, of which each half can be compared. 64 bits each tell configurations
@@ -42,32 +46,89 @@ fn joined(request: Digest, rules: Digest) -> Digest {
     Digest::from_bytes(bytes)
 }
 
+/// The identity of what is asked now, where that differs from poll to poll: validators belong to
+/// one request alone (RFC 9110 section 8.8).
+pub(super) fn asked(source: &config::Source, request: &Request) -> Option<Digest> {
+    if !source.request.is_of_the_moment() {
+        return None;
+    }
+    let mut form = Form::default();
+    form.add(request.method.as_str().as_bytes());
+    form.add(request.url.as_str().as_bytes());
+    form.add_headers(&request.headers);
+    form.add(&request.body);
+    Some(Context::new(ASKED_FORM).digest(&form.0))
+}
+
 /// Credentials are left out: a rotated token asks for the same things.
 fn request_form(upstream: &config::Upstream, source: &config::Source) -> Vec<u8> {
-    let mut form = Vec::new();
-    let mut add = |part: &[u8]| {
-        form.extend_from_slice(&(part.len() as u64).to_le_bytes());
-        form.extend_from_slice(part);
-    };
-    add(upstream.url.as_str().as_bytes());
-    add(source.path.as_bytes());
-    for (name, value) in &source.query {
-        add(name.as_bytes());
-        add(value.as_bytes());
+    let request = &source.request;
+    let mut form = Form::default();
+    form.add(upstream.url.as_str().as_bytes());
+    form.add(request.path.as_str().as_bytes());
+    for (name, value) in &request.query {
+        form.add(name.as_bytes());
+        form.add(value.as_str().as_bytes());
     }
-    for headers in [&upstream.headers, &source.headers] {
+    form.add_headers(&upstream.headers);
+    form.add_headers(&request.headers);
+    // What came later is added where it is used, so that all else is what it was.
+    for (name, value) in &request.templated_headers {
+        form.add(name.as_str().as_bytes());
+        form.add(value.as_str().as_bytes());
+    }
+    if let Some(body) = &request.body {
+        form.add(request.method.as_str().as_bytes());
+        form.add(body.template().as_str().as_bytes());
+    } else if request.method != Method::GET {
+        form.add(request.method.as_str().as_bytes());
+    }
+    if let Some(paginate) = &source.paginate {
+        // Where an answer goes on is a part of what is asked; how far it may go is not.
+        form.add_paging(&paginate.by);
+    }
+    form.0
+}
+
+/// Parts of a form, each with its length before it.
+#[derive(Default)]
+struct Form(Vec<u8>);
+
+impl Form {
+    fn add(&mut self, part: &[u8]) {
+        self.0.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        self.0.extend_from_slice(part);
+    }
+
+    fn add_paging(&mut self, by: &PageBy) {
+        self.add(by.label().as_bytes());
+        match by.at() {
+            Some(PageAt::Body(path)) => self.add(path.as_str().as_bytes()),
+            Some(PageAt::Header(name)) => self.add(name.as_str().as_bytes()),
+            None => {}
+        }
+        if let Some(parameter) = by.parameter() {
+            let place = matches!(parameter, Parameter::Body(_));
+            self.add(&[u8::from(place)]);
+            self.add(parameter.to_string().as_bytes());
+        }
+        if let PageBy::Page { start, .. } = by {
+            self.add(&start.to_le_bytes());
+        }
+    }
+
+    fn add_headers(&mut self, headers: &HeaderMap) {
         let mut pairs: Vec<_> = headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()))
             .collect();
         pairs.sort_unstable();
-        add(&(pairs.len() as u64).to_le_bytes());
+        self.add(&(pairs.len() as u64).to_le_bytes());
         for (name, value) in pairs {
-            add(name.as_bytes());
-            add(value);
+            self.add(name.as_bytes());
+            self.add(value);
         }
     }
-    form
 }
 
 #[cfg(test)]
@@ -75,7 +136,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::config::Auth;
+    use crate::config::{Auth, Paginate, RequestBody, Template};
     use crate::poll::tests::{source, upstream};
     use crate::secret::Secret;
 
@@ -94,13 +155,23 @@ mod tests {
         rotated.auth = Some(Auth::Bearer(Secret::new("new".to_owned())));
         assert_eq!(request_form(&rotated, &source()), form);
         let mut path = source();
-        path.path.push('s');
+        path.request.path = Template::literal("/issuess");
         let mut query = source();
-        query.query = vec![("a".to_owned(), "b".to_owned())];
+        query.request.query = vec![("a".to_owned(), Template::literal("b"))];
         let mut headers = source();
         let language = HeaderValue::from_static("de");
-        headers.headers.insert("accept-language", language);
-        for other in [path, query, headers] {
+        headers.request.headers.insert("accept-language", language);
+        let mut method = source();
+        method.request.method = Method::POST;
+        let mut body = source();
+        body.request.body = Some(RequestBody::Text(Template::literal("b")));
+        let mut pages = source();
+        pages.paginate = Some(Paginate {
+            by: PageBy::Link,
+            more: None,
+            pages_max: 100,
+        });
+        for other in [path, query, headers, method, body, pages] {
             assert_ne!(request_form(&upstream(), &other), form);
         }
     }

@@ -19,6 +19,7 @@
 mod agenda;
 mod alarms;
 mod attempt;
+mod bench;
 mod conclude;
 mod divide;
 mod follow;
@@ -30,17 +31,19 @@ mod look;
 mod notes;
 mod plan;
 mod redigest;
+mod request;
 mod seat;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod walk;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
 pub use look::{Look, LookError, look};
@@ -55,6 +58,7 @@ use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 use crate::upstream::{Reason, Upstream, Upstreams};
 
+use bench::Bench;
 use follow::Follow;
 use hall::{Begun, Hall};
 use notes::Notes;
@@ -73,6 +77,8 @@ const REASON_INTERNAL: &str = "internal";
 const REASON_GUARD: &str = "guard";
 const REASON_CONFIRM: &str = "confirm";
 const REASON_UNCHANGED: &str = "unchanged";
+const REASON_PAGINATION: &str = "pagination";
+const REASON_PAGES_MAX: &str = "pages_max";
 
 /// What a poller is made of.
 #[derive(Debug)]
@@ -246,7 +252,7 @@ struct Room {
     follow: Follow,
     /// Rung when the hall has news for the scheduler.
     wake: Notify,
-    detections: Arc<Semaphore>,
+    bench: Bench,
 }
 
 impl Poller {
@@ -291,7 +297,7 @@ impl Poller {
             notes: Notes::default(),
             follow: Follow::default(),
             wake: Notify::new(),
-            detections: Arc::new(Semaphore::new(detections_max())),
+            bench: Bench::with_room_for(detections_max()),
         });
         follow::begin(&room).await?;
         let (end, ended) = watch::channel(());
@@ -409,7 +415,13 @@ async fn attend(room: Arc<Room>, begun: Begun) {
 
 /// All values of the `reason` label.
 fn reasons() -> Vec<&'static str> {
-    let own = [REASON_CONTENT_TYPE, REASON_STORE, REASON_INTERNAL];
+    let own = [
+        REASON_CONTENT_TYPE,
+        REASON_PAGINATION,
+        REASON_PAGES_MAX,
+        REASON_STORE,
+        REASON_INTERNAL,
+    ];
     let unreadable = ["parse", "shape", "id", "items_max"];
     let fetching = Reason::ALL.into_iter().map(Reason::label);
     fetching.chain(unreadable).chain(own).collect()

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::judge::Believed;
@@ -57,8 +58,8 @@ pub(super) struct Draw<'a> {
     pub(super) basis: &'a Basis,
     /// What was seen.
     pub(super) walk: &'a Walk,
-    /// The response, into which the walk points.
-    pub(super) body: &'a [u8],
+    /// The pages' bodies, into which the walk points.
+    pub(super) bodies: &'a [Bytes],
     /// What of it is believed.
     pub(super) believed: &'a Believed,
     /// Stored bodies of the items that [`wanted`] named, as far as they are kept.
@@ -252,7 +253,9 @@ impl Draw<'_> {
         if self.source.keep == Keep::Digests {
             return Ok(None);
         }
-        let bytes = self.body.get(entry.range.clone()).unwrap_or_default();
+        let page = self.bodies.get(entry.page as usize);
+        let bytes = page.and_then(|page| page.get(entry.range.clone()));
+        let bytes = bytes.unwrap_or_default();
         let text = std::str::from_utf8(bytes);
         text.map(Some)
             .map_err(|error| Unreadable::Json(error.to_string()))

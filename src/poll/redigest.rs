@@ -26,7 +26,10 @@ pub(super) async fn known(
             return Ok(None);
         };
         let rules = rules.clone();
-        let again = attempt.beside(true, move || read_again(&subjects, &bodies, &rules));
+        let again = attempt
+            .room
+            .bench
+            .run(true, move || read_again(&subjects, &bodies, &rules));
         let Some(again) = again.await? else {
             return Ok(None);
         };

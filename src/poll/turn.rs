@@ -9,7 +9,6 @@ use super::agenda::Ticket;
 use super::alarms::ALARMS_MAX;
 use super::attempt::Attempt;
 use super::conclude::{self, Conclusion, Terms, Trouble, WRITE_EVERY, plan_of};
-use super::divide;
 use super::hall::Begun;
 use super::seat::Seat;
 use super::{LastError, Outcome, Polled, REASON_INTERNAL, REASON_STORE, Room};
@@ -74,7 +73,6 @@ async fn poll(
         // It has left the configuration, and is not polled again.
         return (Polled::error(REASON_INTERNAL), None);
     };
-    let source = &divide::part(source, &seat.partition);
     let (memory, has_snapshot) = {
         let mind = seat.mind.lock();
         (mind.memory.clone(), mind.items.is_some())
@@ -86,6 +84,7 @@ async fn poll(
         upstream,
         memory: &memory,
         has_snapshot,
+        began,
     };
     let found = attempt.find().await;
     let turn = Turn {

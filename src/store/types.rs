@@ -105,6 +105,11 @@ pub struct Peek {
 pub struct Memory {
     /// Identity of the request and rules under which the rest was learnt.
     pub rules: Option<Digest>,
+    /// Identity of what brought the rest, of a request that differs from poll to poll.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Digest>,
+    /// When the last success began.
+    pub asked_at: Option<Timestamp>,
     /// Digest of the last committed body.
     pub raw: Option<RawDigest>,
     /// Validators of the last committed body.

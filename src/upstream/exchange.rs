@@ -12,9 +12,10 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
-use super::{Answer, By, Credential, Failure, Fetch, Pacing, Permit, Reason, Upstream, pacing};
+use super::{
+    Answer, Body, By, Credential, Failure, Fetch, Pacing, Permit, Place, Reason, Upstream, pacing,
+};
 use crate::client::{PrivateAddress, Validators};
-use crate::config;
 
 /// `User-Agent` of every request of ours, unless the configuration names another.
 pub const USER_AGENT: &str = concat!("doorbell/", env!("CARGO_PKG_VERSION"));
@@ -30,10 +31,11 @@ const VALIDATOR_BYTES_MAX: usize = 1024;
 const LAST_MODIFIED_AGE_MIN: Duration = Duration::from_secs(1);
 
 /// Where the exchange stands.
+#[derive(Clone)]
 pub(super) struct Hop {
-    pub(super) url: Url,
-    /// Whether it is still at the upstream itself; once it left, it does not come home.
-    pub(super) home: bool,
+    pub(super) place: Place,
+    /// A redirect may make it GET; the body is sent only as long as it is not changed.
+    pub(super) method: Method,
 }
 
 impl Upstream {
@@ -58,45 +60,46 @@ impl Upstream {
         }
     }
 
-    /// The URL that `source` asks for, without credential: safe to show.
+    /// The URL of `path` at the upstream, without credential: safe to show.
     ///
     /// # Errors
-    /// [`Reason::Connect`] when base and path make no URL.
-    pub fn url(&self, source: &config::Source) -> Result<Url, Failure> {
+    /// [`Reason::Request`] when base and path make no URL.
+    pub fn url(&self, path: &str) -> Result<Url, Failure> {
         let base = self.config.url.as_str();
-        let base = if source.path.starts_with('/') {
+        let base = if path.starts_with('/') {
             base.strip_suffix('/').unwrap_or(base)
         } else {
             base
         };
-        let mut url = Url::parse(&format!("{base}{}", source.path))
-            .map_err(|error| failure(Reason::Connect, format!("no URL: {error}")))?;
-        if !source.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&source.query);
-        }
-        Ok(url)
+        Url::parse(&format!("{base}{path}"))
+            .map_err(|error| failure(Reason::Request, format!("no URL: {error}")))
     }
 
     async fn exchange(&self, fetch: &Fetch<'_>, permit: Permit) -> Result<Answer, Failure> {
         let mut hop = Hop {
-            url: self.url(fetch.source)?,
-            home: true,
+            place: Place {
+                url: fetch.request.url.clone(),
+                home: fetch.request.home,
+            },
+            method: fetch.request.method.clone(),
         };
         let mut visited = Vec::new();
         let mut permit = permit;
         loop {
             let response = self.send(fetch, &hop, permit).await?;
             if !is_redirect(response.status()) {
-                return self.answer(fetch, response, hop.home).await;
+                return self.answer(fetch, response, hop.place).await;
             }
             if visited.len() >= self.config.redirects as usize {
                 let limit = self.config.redirects;
                 return Err(redirect(format!("more than {limit} redirects")));
             }
-            let next = follow(&hop, response.headers())?;
+            let next = follow(&hop, response.status(), response.headers())?;
             drop(response);
-            visited.push(std::mem::replace(&mut hop, next).url);
-            if visited.contains(&hop.url) {
+            visited.push(std::mem::replace(&mut hop, next));
+            let is_same =
+                |before: &Hop| before.place.url == hop.place.url && before.method == hop.method;
+            if visited.iter().any(is_same) {
                 return Err(redirect("redirects in a loop".to_owned()));
             }
             permit = self.permit(By::Poll).await;
@@ -109,23 +112,31 @@ impl Upstream {
         hop: &Hop,
         _permit: Permit,
     ) -> Result<reqwest::Response, Failure> {
-        let mut url = hop.url.clone();
+        let Place { url, home } = &hop.place;
+        let mut url = url.clone();
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(ACCEPT_DEFAULT));
         headers.insert(USER_AGENT_HEADER, HeaderValue::from_static(USER_AGENT));
-        if hop.home {
+        let sends_body = *home && hop.method == fetch.request.method;
+        if *home {
             overlay(&mut headers, &self.config.headers);
-            overlay(&mut headers, &fetch.source.headers);
+            overlay(&mut headers, &fetch.request.headers);
+            if !sends_body {
+                headers.remove(CONTENT_TYPE);
+            }
             self.authenticate(&mut url, &mut headers);
             condition(&mut headers, fetch.validators);
         }
-        let client = if hop.home {
+        let client = if *home {
             &self.client
         } else {
             self.elsewhere(&url)?
         };
-        let mut request = reqwest::Request::new(Method::GET, url);
+        let mut request = reqwest::Request::new(hop.method.clone(), url);
         *request.headers_mut() = headers;
+        if sends_body && !fetch.request.body.is_empty() {
+            *request.body_mut() = Some(fetch.request.body.clone().into());
+        }
         client
             .execute(request)
             .await
@@ -165,8 +176,9 @@ impl Upstream {
         &self,
         fetch: &Fetch<'_>,
         mut response: reqwest::Response,
-        home: bool,
+        place: Place,
     ) -> Result<Answer, Failure> {
+        let home = place.home;
         let status = response.status();
         let pacing = Pacing::read(response.headers(), self.clock.now());
         // Validators of a place that they are not sent to are of no use.
@@ -184,20 +196,24 @@ impl Upstream {
                     reason: refusal(status, response.headers()),
                     message: format!("status {}", status.as_u16()),
                     pacing,
+                    status: Some(status.as_u16()),
                 });
             }
         }
         let content_type = response.headers().get(CONTENT_TYPE);
         let content_type =
             content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let body = self.body(&mut response, fetch.source.body_bytes_max).await;
+        let headers = std::mem::take(response.headers_mut());
+        let body = self.body(&mut response, fetch.request.body_bytes_max).await;
         let bytes = body.map_err(|failure| Failure { pacing, ..failure })?;
-        Ok(Answer::Body {
+        Ok(Answer::Body(Box::new(Body {
             bytes,
+            place,
+            headers,
             content_type,
             validators,
             pacing,
-        })
+        })))
     }
 
     /// The whole body, decompressed, counted as it comes: a bomb is dropped at its first byte too
@@ -236,28 +252,57 @@ impl Upstream {
     }
 }
 
-/// Where a redirect leads.
-pub(super) fn follow(hop: &Hop, headers: &HeaderMap) -> Result<Hop, Failure> {
+/// Where a redirect leads. As browsers have it, 303 asks there by GET, and 301 and 302 make GET of
+/// POST (fetch.spec.whatwg.org, HTTP-redirect fetch, step 12).
+pub(super) fn follow(hop: &Hop, status: StatusCode, headers: &HeaderMap) -> Result<Hop, Failure> {
     let location = headers
         .get(LOCATION)
         .and_then(|value| value.to_str().ok())
         .ok_or_else(|| redirect("a redirect that names no place".to_owned()))?;
-    let mut url = hop
-        .url
-        .join(location)
-        .map_err(|error| redirect(format!("a redirect to no URL: {error}")))?;
-    url.set_fragment(None);
-    let usable = matches!(url.scheme(), "http" | "https") && url.has_host();
-    if !usable || !url.username().is_empty() || url.password().is_some() {
+    let place = hop
+        .place
+        .leads_to(location)
+        .map_err(|why| redirect(format!("a redirect {why}")))?;
+    let becomes_get = match status.as_u16() {
+        303 => true,
+        301 | 302 => hop.method == Method::POST,
+        _ => false,
+    };
+    let method = if becomes_get {
+        Method::GET
+    } else {
+        hop.method.clone()
+    };
+    if !place.home && method != Method::GET {
         return Err(redirect(
-            "a redirect to no plain http or https URL".to_owned(),
+            "a redirect would carry the request's body to another origin".to_owned(),
         ));
     }
-    if hop.url.scheme() == "https" && url.scheme() == "http" {
-        return Err(redirect("a redirect from https to http".to_owned()));
+    Ok(Hop { place, method })
+}
+
+impl Place {
+    /// Where `reference`, found in what came from here, leads: a redirect's or a link's target,
+    /// absolute or relative. Within the origin it stays at home; what left does not come home.
+    ///
+    /// # Errors
+    /// A text that goes on after "a redirect" or "a link".
+    pub fn leads_to(&self, reference: &str) -> Result<Self, String> {
+        let mut url = self
+            .url
+            .join(reference)
+            .map_err(|error| format!("to no URL: {error}"))?;
+        url.set_fragment(None);
+        let usable = matches!(url.scheme(), "http" | "https") && url.has_host();
+        if !usable || !url.username().is_empty() || url.password().is_some() {
+            return Err("to no plain http or https URL".to_owned());
+        }
+        if self.url.scheme() == "https" && url.scheme() == "http" {
+            return Err("from https to http".to_owned());
+        }
+        let home = self.home && url.origin() == self.url.origin();
+        Ok(Self { url, home })
     }
-    let home = hop.home && url.origin() == hop.url.origin();
-    Ok(Hop { url, home })
 }
 
 /// 301, 302, 303, 307 and 308 lead on; 300 offers a choice, which nobody is there to make.
@@ -380,9 +425,5 @@ fn redirect(message: String) -> Failure {
 }
 
 fn failure(reason: Reason, message: String) -> Failure {
-    Failure {
-        reason,
-        message,
-        pacing: Pacing::default(),
-    }
+    Failure::new(reason, message)
 }

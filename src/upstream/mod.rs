@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use url::Url;
 use url::form_urlencoded::byte_serialize;
 
 use crate::client::{Resolver, Validators};
@@ -81,11 +82,29 @@ impl Permit {
     }
 }
 
+/// What a poll asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// GET, POST or QUERY.
+    pub method: Method,
+    /// The whole URL, without credential: safe to show.
+    pub url: Url,
+    /// Whether it goes to the upstream itself. If not, nothing of ours goes with it: neither
+    /// credential nor headers, validators or body.
+    pub home: bool,
+    /// Headers beside the upstream's.
+    pub headers: HeaderMap,
+    /// What is sent.
+    pub body: Bytes,
+    /// Largest answer, in bytes after decompression.
+    pub body_bytes_max: usize,
+}
+
 /// One request of a poll.
 #[derive(Debug, Clone)]
 pub struct Fetch<'a> {
-    /// What is asked for: method GET, path, query, headers, size bound.
-    pub source: &'a config::Source,
+    /// What is asked for.
+    pub request: &'a Request,
     /// Validators to send; default: an unconditional request.
     pub validators: &'a Validators,
 }
@@ -100,21 +119,38 @@ pub enum Answer {
         /// What it says about the next request.
         pacing: Pacing,
     },
-    /// 200 or 203 with its whole body, decompressed.
-    Body {
-        /// The bytes.
-        bytes: Bytes,
-        /// `Content-Type`, as it came.
-        content_type: Option<String>,
-        /// For the next request.
-        validators: Validators,
-        /// What it says about the next request.
-        pacing: Pacing,
-    },
+    /// 200 or 203 with its whole body.
+    Body(Box<Body>),
+}
+
+/// What a 200 or 203 brought.
+#[derive(Debug)]
+pub struct Body {
+    /// The bytes, decompressed.
+    pub bytes: Bytes,
+    /// Where they came from, after redirects.
+    pub place: Place,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// `Content-Type`, as it came.
+    pub content_type: Option<String>,
+    /// For the next request.
+    pub validators: Validators,
+    /// What it says about the next request.
+    pub pacing: Pacing,
+}
+
+/// Where an answer came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The URL, without credential.
+    pub url: Url,
+    /// Whether that is the upstream itself. What left it does not come home.
+    pub home: bool,
 }
 
 /// What an answer says about when to ask again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pacing {
     /// Not before this long: the greatest of `Retry-After` (capped at 24 h) and the like.
     pub not_before: Option<Duration>,
@@ -130,11 +166,28 @@ pub struct Failure {
     pub message: String,
     /// What the answer, if there was one, says about when to ask again.
     pub pacing: Pacing,
+    /// The answer's status, if there was one that is no success.
+    pub status: Option<u16>,
+}
+
+impl Failure {
+    /// A failure without an answer.
+    #[must_use]
+    pub fn new(reason: Reason, message: String) -> Self {
+        Self {
+            reason,
+            message,
+            pacing: Pacing::default(),
+            status: None,
+        }
+    }
 }
 
 /// The classes of failed exchanges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
+    /// What was to be asked makes no request.
+    Request,
     /// The name did not resolve.
     Dns,
     /// No connection.
@@ -159,7 +212,8 @@ pub enum Reason {
 
 impl Reason {
     /// All classes, for series that exist from load.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
+        Self::Request,
         Self::Dns,
         Self::Connect,
         Self::Tls,
@@ -176,6 +230,7 @@ impl Reason {
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
+            Self::Request => "request",
             Self::Dns => "dns",
             Self::Connect => "connect",
             Self::Tls => "tls",

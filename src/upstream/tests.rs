@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
+use axum::body::Body as Sent;
+use axum::extract::Request as Asked;
 use axum::response::Response;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use super::*;
-use crate::config::{Auth, Deletes, Every, Format, Keep};
+use crate::config::Auth;
 use crate::metrics::Metrics;
 
 /// A fake API that remembers each request, as its target and headers.
@@ -24,11 +24,11 @@ struct Fake {
 
 impl Fake {
     async fn answering(
-        answer: impl Fn(&Request) -> Response + Clone + Send + Sync + 'static,
+        answer: impl Fn(&Asked) -> Response + Clone + Send + Sync + 'static,
     ) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
-        let app = Router::new().fallback(move |request: Request| {
+        let app = Router::new().fallback(move |request: Asked| {
             log.lock()
                 .push((request.uri().to_string(), request.headers().clone()));
             let response = answer(&request);
@@ -70,7 +70,7 @@ fn respond(status: u16, headers: &[(&str, &str)], body: &'static str) -> Respons
     for (name, value) in headers {
         response = response.header(*name, *value);
     }
-    response.body(Body::from(body)).expect("a response")
+    response.body(Sent::from(body)).expect("a response")
 }
 
 fn upstream_of(url: &str, auth: Option<Auth>) -> config::Upstream {
@@ -100,36 +100,40 @@ fn start(config: config::Upstream) -> (Upstream, Metrics) {
     (upstream.expect("a client"), metrics)
 }
 
-fn source() -> config::Source {
-    let name = |text| Name::parse(text).expect("a name");
-    config::Source {
-        name: name("issues"),
-        upstream: name("tracker"),
-        each: None,
-        path: "/issues".to_owned(),
-        query: Vec::new(),
+fn request(upstream: &Upstream) -> Request {
+    Request {
+        method: Method::GET,
+        url: upstream.url("/issues").expect("a URL"),
+        home: true,
         headers: HeaderMap::new(),
-        every: Every::Manual,
-        format: Format::Auto,
-        rules: Arc::default(),
-        deletes: Deletes::Never,
-        items_max: 100,
-        baseline: config::Baseline::Silent,
-        deletes_max_ratio: 0.5,
-        forget: None,
-        confirm: None,
-        stale_after: None,
-        failing_after: 3,
-        keep: Keep::Bodies,
+        body: Bytes::new(),
         body_bytes_max: 1000,
     }
 }
 
+/// A search, as POST.
+fn search(upstream: &Upstream) -> Request {
+    Request {
+        method: Method::POST,
+        body: Bytes::from_static(b"q=bell"),
+        ..request(upstream)
+    }
+}
+
+async fn ask(upstream: &Upstream, request: &Request) -> Result<Answer, Failure> {
+    let permit = upstream.permit(By::Poll).await;
+    let validators = &Validators::default();
+    let fetch = Fetch {
+        request,
+        validators,
+    };
+    upstream.fetch(fetch, permit).await
+}
+
 async fn fetch(upstream: &Upstream, validators: &Validators) -> Result<Answer, Failure> {
     let permit = upstream.permit(By::Poll).await;
-    let source = source();
     let fetch = Fetch {
-        source: &source,
+        request: &request(upstream),
         validators,
     };
     upstream.fetch(fetch, permit).await
@@ -199,10 +203,10 @@ async fn validators_are_echoed_byte_for_byte_and_304_needs_them() {
     .await;
     let (upstream, _) = start(upstream_of(&fake.url(), None));
     let first = fetch(&upstream, &Validators::default()).await;
-    let Ok(Answer::Body { validators, .. }) = first else {
+    let Ok(Answer::Body(body)) = first else {
         panic!("{first:?}");
     };
-    let second = fetch(&upstream, &validators).await;
+    let second = fetch(&upstream, &body.validators).await;
     assert!(
         matches!(second, Ok(Answer::NotModified { .. })),
         "{second:?}"
@@ -221,10 +225,10 @@ async fn last_modified_of_this_very_second_is_not_trusted() {
     let headers = [("date", date), ("last-modified", date)];
     let fake = Fake::answering(move |_| respond(200, &headers, "")).await;
     let answer = fetch_from(&fake.url()).await;
-    let Ok(Answer::Body { validators, .. }) = answer else {
+    let Ok(Answer::Body(body)) = answer else {
         panic!("{answer:?}");
     };
-    assert_eq!(validators, Validators::default());
+    assert_eq!(body.validators, Validators::default());
 }
 
 #[tokio::test]
@@ -236,20 +240,76 @@ async fn paths_are_appended_as_text_and_queries_are_encoded() {
     };
     let base = format!("{}/api", fake.url());
     let (upstream, _) = start(upstream_of(&base, Some(auth)));
-    let mut source = source();
-    source.query = vec![("q".to_owned(), "x y&z".to_owned())];
-    let permit = upstream.permit(By::Poll).await;
-    let request = Fetch {
-        source: &source,
-        validators: &Validators::default(),
-    };
-    upstream.fetch(request, permit).await.expect("200");
+    let mut request = request(&upstream);
+    request.url.query_pairs_mut().append_pair("q", "x y&z");
+    ask(&upstream, &request).await.expect("200");
     assert_eq!(
         fake.targets(),
         ["/api/issues?q=x+y%26z&api_key=a%26b".to_owned()]
     );
-    let shown = upstream.url(&source).expect("a URL").to_string();
-    assert!(!shown.contains("api_key"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_body_is_sent_and_goes_along_only_where_a_redirect_keeps_the_method() {
+    for (status, method, body) in [
+        (301, "GET", ""),
+        (302, "GET", ""),
+        (303, "GET", ""),
+        (307, "POST", "q=bell"),
+        (308, "POST", "q=bell"),
+    ] {
+        let bodies: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = Arc::clone(&bodies);
+        let app = Router::new().fallback(move |request: Asked| {
+            let seen = Arc::clone(&seen);
+            async move {
+                let (head, body) = request.into_parts();
+                let body = axum::body::to_bytes(body, 1000).await.expect("a body");
+                let text = String::from_utf8_lossy(&body).into_owned();
+                seen.lock().push(format!("{} {text}", head.method));
+                match head.uri.path() {
+                    "/issues" => respond(status, &[("location", "/found")], ""),
+                    _ => respond(200, &[], "[]"),
+                }
+            }
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let (upstream, _) = start(upstream_of(&format!("http://{address}"), None));
+        let answer = ask(&upstream, &search(&upstream)).await;
+        answer.expect("200");
+        let expected = ["POST q=bell".to_owned(), format!("{method} {body}")];
+        assert_eq!(*bodies.lock(), expected, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_never_leaves_the_origin() {
+    let other = Fake::answering(|_| respond(200, &[], "[]")).await;
+    let away = format!("{}/catch", other.url());
+    let fake = Fake::answering(move |_| respond(307, &[("location", &away)], "")).await;
+    let (upstream, _) = start(upstream_of(&fake.url(), None));
+    let failure = ask(&upstream, &search(&upstream)).await;
+    assert_eq!(failure.expect_err("refused").reason, Reason::Redirect);
+    assert_eq!(other.targets(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_is_not_at_home_gets_nothing_of_ours() {
+    let fake = Fake::answering(|_| respond(200, &[("etag", "\"1\"")], "[]")).await;
+    let (upstream, _) = start(upstream_of(&fake.url(), Some(bearer())));
+    let mut away = request(&upstream);
+    away.home = false;
+    away.headers.insert("x-own", HeaderValue::from_static("1"));
+    let Ok(Answer::Body(body)) = ask(&upstream, &away).await else {
+        panic!("200");
+    };
+    assert!(!body.place.home);
+    let seen = fake.seen.lock();
+    for name in ["authorization", "x-team", "x-own"] {
+        assert!(!seen[0].1.contains_key(name), "{name}");
+    }
 }
 
 #[tokio::test]
@@ -299,10 +359,10 @@ async fn another_origin_gets_nothing_of_ours_even_if_it_leads_back() {
     ] {
         let (upstream, _) = start(upstream_of(&fake.url(), Some(auth)));
         let answer = fetch(&upstream, &etag("\"1\"")).await;
-        let Ok(Answer::Body { validators, .. }) = answer else {
+        let Ok(Answer::Body(body)) = answer else {
             panic!("{answer:?}");
         };
-        assert_eq!(validators, Validators::default());
+        assert_eq!(body.validators, Validators::default());
     }
     let caught = other.seen.lock().clone();
     let finals = fake.seen.lock().clone().into_iter();
@@ -344,18 +404,14 @@ async fn too_many_redirects_stop_at_the_limit() {
 
 #[tokio::test]
 async fn https_is_never_left_for_http_and_private_names_are_guarded() {
-    let hop = |url: &str| exchange::Hop {
+    let from = |url: &str| Place {
         url: Url::parse(url).expect("a URL"),
         home: true,
     };
-    let to = |location: &'static str| {
-        let mut headers = HeaderMap::new();
-        headers.insert("location", HeaderValue::from_static(location));
-        headers
-    };
-    assert!(exchange::follow(&hop("https://a.example/"), &to("http://a.example/")).is_err());
-    let upgraded = exchange::follow(&hop("http://a.example/"), &to("https://a.example/"));
-    assert!(upgraded.is_ok_and(|hop| !hop.home));
+    let downgraded = from("https://a.example/").leads_to("http://a.example/");
+    assert_eq!(downgraded, Err("from https to http".to_owned()));
+    let upgraded = from("http://a.example/").leads_to("https://a.example/");
+    assert!(upgraded.is_ok_and(|place| !place.home));
 
     // This upstream's name never resolves, so nothing says that it is on a private network.
     let (upstream, _) = start(upstream_of("http://upstream.invalid", None));
@@ -374,7 +430,7 @@ async fn bodies_are_counted_after_decompression() {
     let fake = Fake::answering(move |request| match request.uri().path() {
         "/issues" => Response::builder()
             .header("content-encoding", "zstd")
-            .body(Body::from(bomb.clone()))
+            .body(Sent::from(bomb.clone()))
             .expect("a response"),
         _ => respond(404, &[], ""),
     })

@@ -19,6 +19,7 @@ mod hostile;
 mod judges;
 mod kill;
 mod metrics;
+mod pages;
 mod partitions;
 mod proxy_limits;
 mod real_input;

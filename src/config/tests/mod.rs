@@ -286,11 +286,13 @@ fn values_come_out_as_they_are_meant() {
         (Every::Manual, Deletes::Full)
     );
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    assert_eq!(
-        source.query,
-        [pair("z", "1"), pair("a", "true"), pair("a", "x y")]
-    );
-    assert_eq!((source.path.as_str(), source.rules.id.len()), ("", 2));
+    let request = &source.request;
+    let query = request.query.iter();
+    let query: Vec<_> = query
+        .map(|(name, value)| pair(name, value.as_str()))
+        .collect();
+    assert_eq!(query, [pair("z", "1"), pair("a", "true"), pair("a", "x y")]);
+    assert_eq!((request.path.as_str(), source.rules.id.len()), ("", 2));
     assert!(matches!(&source.rules.fields, crate::detect::Fields::Only(only) if only.len() == 1));
     assert!((source.deletes_max_ratio - 1.0).abs() < f64::EPSILON);
     assert_eq!(source.body_bytes_max, 1_000_000);
@@ -304,6 +306,101 @@ fn values_come_out_as_they_are_meant() {
     let bursts: Vec<_> = route.limits.iter().map(|limit| limit.burst.get()).collect();
     assert_eq!(bursts, [5, 9]);
     assert!(matches!(&route.auth, RouteAuth::Keys(keys) if keys[0].equals(b"k")));
+}
+
+/// A source with these lines, of an upstream that sends nothing of its own.
+fn asking(lines: &str) -> Source {
+    let config = right(&format!(
+        "[upstreams.u]\nurl = \"https://u.example\"\n[sources.s]\nupstream = \"u\"\n\
+         every = \"1s\"\nitems = \"$[*]\"\nid = \"$.id\"\n{lines}"
+    ));
+    Source::clone(&config.sources["s"])
+}
+
+#[test]
+fn requests_come_out_as_they_are_meant() {
+    let source = asking(
+        r#"
+method = "POST"
+path = "/search/{{ now_unix }}"
+query = { since = "{{last_success}}", all = true }
+headers = { x-since = "{{now}}", x-own = "1" }
+body = { query = { since = "{{now}}", n = 1, big = 9007199254740993 }, tags = ["a", 1.5] }
+"#,
+    );
+    let request = &source.request;
+    assert_eq!(request.method, "POST");
+    assert!(request.is_of_the_moment());
+    assert!(request.headers.contains_key("x-own") && request.headers.len() == 1);
+    assert_eq!(request.templated_headers[0].0, "x-since");
+    let Some(RequestBody::Json(body)) = &request.body else {
+        panic!("{:?}", request.body);
+    };
+    let expected = r#"{"query":{"big":9007199254740993,"n":1,"since":"{{now}}"},"tags":["a",1.5]}"#;
+    assert_eq!(body.as_str(), expected);
+
+    for (lines, is_json) in [
+        ("body = '{\"since\": {{now_unix}}}'", true),
+        (
+            "body = '{ a }'\nheaders = { content-type = \"application/graphql\" }",
+            false,
+        ),
+        (
+            "body = 'a=b'\nheaders = { content-type = \"text/x\" }",
+            false,
+        ),
+        (
+            "body = '[1]'\nheaders = { content-type = \"application/x+json; a=b\" }",
+            true,
+        ),
+    ] {
+        let source = asking(&format!("path = \"\"\nmethod = \"QUERY\"\n{lines}"));
+        let body = source.request.body.expect("a body");
+        assert_eq!(matches!(body, RequestBody::Json(_)), is_json, "{lines}");
+    }
+}
+
+#[test]
+fn ways_of_paging_come_out_as_they_are_meant() {
+    for (written, expected) in [
+        ("by = \"link\"", "Link"),
+        (
+            "by = \"next\", header = \"Next-Page\"",
+            "Next(Header(\"next-page\"))",
+        ),
+        (
+            "by = \"page\", param = \"p\"",
+            "Page { parameter: Query(\"p\"), start: 1, end_status: None }",
+        ),
+        (
+            "by = \"page\", param = \"p\", start = 0, end_status = 400",
+            "Page { parameter: Query(\"p\"), start: 0, end_status: Some(400) }",
+        ),
+        (
+            "by = \"offset\", param = \"o\", limit = 50",
+            "Offset { parameter: Query(\"o\"), limit: 50 }",
+        ),
+    ] {
+        let source = asking(&format!("path = \"\"\npaginate = {{ {written} }}"));
+        let paginate = source.paginate.expect("pages");
+        assert_eq!(format!("{:?}", paginate.by), expected);
+        assert_eq!((paginate.pages_max, paginate.more), (100, None));
+    }
+    let source = asking(
+        r#"
+path = "/graphql"
+method = "POST"
+body = { query = "{ a }" }
+paginate = { by = "cursor", at = "$.end", param = "variables.after", into = "body", more = "$.m", pages_max = 9 }
+"#,
+    );
+    let paginate = source.paginate.expect("pages");
+    assert_eq!((paginate.pages_max, paginate.more.is_some()), (9, true));
+    let names = ["variables".to_owned(), "after".to_owned()];
+    assert_eq!(
+        paginate.by.parameter(),
+        Some(&Parameter::Body(names.to_vec()))
+    );
 }
 
 #[test]

@@ -96,7 +96,6 @@ path = "/a/%2E%2e/b" => no `.` or `..` segments
 path = "/a b" => percent-encode it
 path = "/%zz" => percent-encode it
 path = "/ä" => `ä` cannot stand in a path
-path = "/{{a}}" => `{` cannot stand in a path
 each = {} => `each` has 1 to 4 names
 each = [] => `each` is a table, not an array
 each = { Repo = ["a"] } => a name is written with a-z
@@ -106,11 +105,28 @@ each = { a = [""] } => `a`: a value is empty
 each = { a = ["x/../y"] } => a `.` or `..` segment
 each = { a = ["x\ty"] } => a control character
 each = { a = [{}] } => a string, a number, true or false
-each = { a = ["b"] } => name `a` of `each` is not asked for, write {{a}}
+each = { a = ["b"] } => name `a` of `each` is not asked for, write `{{a}}`
 each = { a = { file = "lost.txt" } } => `lost.txt` cannot be read
 each = { a = { file = 7 } } => `file` is a path, not an integer
 each = { a = { source = "x", at = "$.id" } } => there is no source "x", add `[sources.x]`
 each = { a = { source = "s", at = "$.id" } } => `s` would be divided by itself, through "s"
+each = { now = ["b"] } ;; path = "/{{now}}" => name `now` of `each` is taken
+path = "/a/{{repo}}" => there is no variable `repo`
+path = "/a/{{nw}}" => did you mean `now`?
+path = "/a/{{now" => close it with `}}`
+path = "{{now}}" => does not begin with `/`
+query = { a = "{{cursor}}" } => add `cursor = { from = "$.…" }`
+headers = { x = "{{x}}" } => there is no variable `x`
+method = "post" => write "POST"
+method = "DELETE" => a poll asks and changes nothing
+body = "{}" => a GET has no body
+method = "POST" ;; body = "a=b" => add `headers = { content-type
+method = "POST" ;; body = "{" => `body` is no JSON
+method = "POST" ;; body = { a = 1979-05-27 } => JSON has no dates
+method = "POST" ;; body = { a = nan } => JSON has no such number
+method = "POST" ;; body = "{\"a\": \"{{cursor}}\"}" => `{{cursor}}` has no value
+method = "POST" ;; body = {} ;; headers = { content-type = "text/x" } => a table is sent as JSON
+paginate = { by = "link" } => `paginate` is about items
 query = { a = {} } => a string, a number, true or false
 headers = { te = "x" } => belongs to the connection
 every = "99ms" => `every` must be 100ms to 366d
@@ -157,7 +173,22 @@ body_bytes_max = "1KB" => `body_bytes_max` must be 1KiB to 1GiB
 body_bytes_max = "1.5MiB" => is no size
 body_bytes_max = "99999999999999999999GiB" => is no size
 body_bytes_max = 4096 => a size like "256KiB", not an integer
-paginate = { by = "link" } => `paginate` is not supported yet
+paginate = {} => `by` is missing
+paginate = { by = "links" } => `by` is "link" or "next" or "cursor"
+paginate = { by = "link", param = "p" } => `param` is not for `by = "link"`
+paginate = { by = "page", param = "p", limit = 5 } => `limit` is not for `by = "page"`
+paginate = { by = "page" } => `param` is missing, write `param = "page"`
+paginate = { by = "page", param = "" } => a parameter has a name
+paginate = { by = "page", param = "p", end_status = 500 } => `end_status` must be 400 to 499
+paginate = { by = "offset", param = "p" } => `limit` is missing
+paginate = { by = "offset", param = "p", limit = 0 } => `limit` must be 1 to
+paginate = { by = "next" } => where the next page is named
+paginate = { by = "next", at = "$.a", header = "b" } => where the next page is named
+paginate = { by = "next", at = "next" } => begins with `$`
+paginate = { by = "next", at = "$[*].next" } => selects every element
+paginate = { by = "link", pages_max = 0 } => `pages_max` must be 1 to 100000
+paginate = { by = "page", param = "p", into = "body" } => needs a JSON body
+query = { p = 1 } ;; paginate = { by = "page", param = "p" } => `p` is given twice
 "#;
 
 /// In `[endpoints.e]`.

@@ -24,6 +24,7 @@ fn entries(items: &Items) -> Vec<Entry> {
     let entries = known(items).into_iter().map(|known| Entry {
         subject: known.subject,
         digest: known.digest,
+        page: 0,
         range: 0..0,
         is_gone: false,
     });

@@ -133,7 +133,7 @@ fn a_new_baseline_has_no_marks() {
     let mut life = forgetful();
     life.poll(&feed(0..3, 0));
     life.poll(&feed(1..3, 0));
-    life.source.path.push('s');
+    life.source.request.path = config::Template::literal("/other");
     life.poll(&feed(2..3, 0));
     assert_eq!((life.subjects(), life.marks.len()), (vec!["2"], 0));
 }

@@ -93,7 +93,7 @@ fn a_replaced_snapshot_is_guarded_too() {
     let mut life = guarded();
     life.source.deletes = Deletes::Never;
     assert!(life.poll("[]").is_unchanged(), "nothing is deleted");
-    life.source.path.push('s');
+    life.source.request.path = config::Template::literal("/other");
     assert!(life.poll("[]").is_held("guard"));
     assert!(
         life.poll(&list(0..40, "b")).is_unchanged(),

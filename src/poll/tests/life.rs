@@ -104,6 +104,8 @@ impl Life {
         let raw = RawDigest::of(body.as_bytes());
         let mut learnt = Learnt {
             identity: rules,
+            asked: None,
+            began: at(0),
             raw: Some(raw),
             walk: memory.walk,
             validators: Validators::default(),
@@ -141,7 +143,7 @@ impl Life {
             source,
             basis: &basis,
             walk: &walk,
-            body: body.as_bytes(),
+            bodies: &[bytes::Bytes::copy_from_slice(body.as_bytes())],
             believed: &believed,
             stored: &self.stored(plan::wanted(source, &basis, &believed)),
         })?;

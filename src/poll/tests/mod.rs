@@ -56,9 +56,15 @@ pub(super) fn source() -> config::Source {
         name: name("issues"),
         upstream: name("tracker"),
         each: None,
-        path: "/issues".to_owned(),
-        query: Vec::new(),
-        headers: HeaderMap::new(),
+        request: config::Request {
+            method: http::Method::GET,
+            path: config::Template::literal("/issues"),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            templated_headers: Vec::new(),
+            body: None,
+        },
+        paginate: None,
         every: Every::Fixed(Duration::from_secs(10)),
         format: Format::Auto,
         rules: Arc::new(Rules {
@@ -85,6 +91,7 @@ fn walk() -> Walk {
         Entry {
             subject: subject.into(),
             digest: digest(n),
+            page: 0,
             range: start..start + text.len(),
             is_gone: false,
         }
@@ -127,7 +134,7 @@ fn drawn(source: &config::Source, basis: &Basis, differences: &Differences) -> C
         source,
         basis,
         walk: &walk(),
-        body: BODY.as_bytes(),
+        bodies: &[bytes::Bytes::from_static(BODY.as_bytes())],
         believed: &believed(source, basis, differences),
         stored: &stored,
     })
@@ -307,6 +314,8 @@ pub(super) fn terms<'a>(source: &'a config::Source, before: &'a Memory) -> Terms
 fn learnt() -> Learnt {
     Learnt {
         identity: digest(5),
+        asked: None,
+        began: at(10),
         raw: Some(RawDigest::of(b"new")),
         walk: Some(digest(7)),
         validators: Validators {

@@ -28,7 +28,7 @@ impl Life {
             ..terms(&self.source, &self.memory)
         };
         let conclusion = match came_to.into() {
-            CameTo::What(what) => conclude::success(terms, found(what)),
+            CameTo::What(what) => conclude::success(terms, found(*what)),
             CameTo::Trouble(trouble) => conclude::failure(terms, &trouble),
         };
         self.memory = conclusion.memory;
@@ -41,13 +41,13 @@ impl Life {
 }
 
 enum CameTo {
-    What(What),
+    What(Box<What>),
     Trouble(Trouble),
 }
 
 impl From<What> for CameTo {
     fn from(what: What) -> Self {
-        Self::What(what)
+        Self::What(Box::new(what))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod doorbell;
 mod outsider;
+mod paged;
 mod receiver;
 mod scrape;
 mod story;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 
 pub(crate) use doorbell::{Corpse, Doorbell, Process, poll, run, run_to_end};
 pub(crate) use outsider::{Judge, Outsider, Says, installed};
+pub(crate) use paged::{Dialect, Paged};
 pub(crate) use receiver::{Behaviour, Receiver, Ring};
 pub(crate) use scrape::Scrape;
 pub(crate) use story::{Story, by_id};

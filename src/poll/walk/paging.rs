@@ -1,0 +1,299 @@
+//! Which page comes after a page. Pure.
+//!
+//! Decides where a walk goes on, where it ends, and when it has lost its way. Leaves asking to
+//! [`super`].
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use serde_json::Value;
+use url::{Url, form_urlencoded};
+
+use super::link;
+use crate::config::{PageAt, PageBy, Paginate, Parameter};
+use crate::digest::{Context, Digest, RawDigest};
+use crate::upstream::{Place, Request};
+
+/// A walk in the making: what was asked, and what must not be asked again.
+pub(super) struct Paging {
+    by: PageBy,
+    pages_max: u32,
+    /// The first request, of which the others are variations.
+    first: Request,
+    /// Pages so far.
+    pages: u32,
+    /// URLs, cursors that were asked for.
+    seen: HashSet<Digest>,
+    context: Context,
+    /// The page's number, or the items before it.
+    at: u64,
+    /// Whether a page had as many items as one may.
+    was_full: bool,
+    /// The page before.
+    last: Option<RawDigest>,
+}
+
+/// A page that came, as far as it says what comes next.
+#[derive(Debug)]
+pub(super) struct Leaf<'a> {
+    /// Where it came from.
+    pub(super) place: &'a Place,
+    /// Its headers.
+    pub(super) headers: &'a HeaderMap,
+    /// What stands in its body where the next page is named, as it is spelled.
+    pub(super) named: Option<&'a str>,
+    /// What it says of more, as it is spelled.
+    pub(super) more: Option<&'a str>,
+    /// Its items; 0 where nobody counted them.
+    pub(super) items: usize,
+    /// Its bytes.
+    pub(super) raw: RawDigest,
+}
+
+/// Why a walk came to no end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Astray {
+    /// It may have no more pages.
+    #[error("more than {0} pages; `pages_max` allows more")]
+    TooMany(u32),
+    /// It was there before.
+    #[error("the pages lead in a loop")]
+    Loop,
+    /// The page before came again.
+    #[error("two pages running are the same: the upstream does not heed `{0}`")]
+    Unheeded(String),
+    /// The `Link` header does not read.
+    #[error("a `Link` header that does not read")]
+    Link,
+    /// The next page is no URL that may be asked.
+    #[error("a next page {0}")]
+    Reference(String),
+    /// What names the next page is of no use.
+    #[error("what names the next page is {0}")]
+    Name(&'static str),
+}
+
+impl Paging {
+    /// The walk that begins with `first`, and its first request.
+    pub(super) fn begin(paginate: &Paginate, first: Request) -> Result<(Self, Request), Astray> {
+        let at = match paginate.by {
+            PageBy::Page { start, .. } => start,
+            _ => 0,
+        };
+        let mut paging = Self {
+            by: paginate.by.clone(),
+            pages_max: paginate.pages_max,
+            first,
+            pages: 0,
+            seen: HashSet::new(),
+            context: Context::new("doorbell 2026-11 page asked for 1"),
+            at,
+            was_full: false,
+            last: None,
+        };
+        let first = match &paging.by {
+            PageBy::Page { parameter, .. } | PageBy::Offset { parameter, .. } => {
+                let name = Value::from(at);
+                with(&paging.first, parameter, &name).map_err(Astray::Name)?
+            }
+            PageBy::Link | PageBy::Next(_) | PageBy::Cursor(..) => paging.first.clone(),
+        };
+        paging.note(first.url.as_str());
+        Ok((paging, first))
+    }
+
+    /// Whether this status, in place of a page, says that there are no more.
+    pub(super) fn ends_with(&self, status: Option<u16>) -> bool {
+        let end = match self.by {
+            PageBy::Page { end_status, .. } => end_status,
+            _ => None,
+        };
+        self.pages > 0 && end.is_some() && end == status
+    }
+
+    /// The request of the page after `leaf`; `None` at the end.
+    pub(super) fn after(&mut self, leaf: &Leaf<'_>) -> Result<Option<Request>, Astray> {
+        self.pages += 1;
+        let next = match more(leaf.more)? {
+            Some(false) => None,
+            more => self.following(leaf, more == Some(true))?,
+        };
+        if next.is_some() && self.pages >= self.pages_max {
+            return Err(Astray::TooMany(self.pages_max));
+        }
+        self.last = Some(leaf.raw);
+        Ok(next)
+    }
+
+    fn following(&mut self, leaf: &Leaf<'_>, has_more: bool) -> Result<Option<Request>, Astray> {
+        match self.by.clone() {
+            PageBy::Link => {
+                let target = link::next(leaf.headers).map_err(|link::Malformed| Astray::Link)?;
+                target.map(|target| self.lead(leaf, &target)).transpose()
+            }
+            PageBy::Next(at) => match named(&at, leaf)? {
+                None => Ok(None),
+                Some(Value::String(target)) => self.lead(leaf, &target).map(Some),
+                Some(other) => Err(Astray::Name(kind(&other))),
+            },
+            PageBy::Cursor(at, parameter) => {
+                let Some(name) = named(&at, leaf)? else {
+                    return Ok(None);
+                };
+                let next = with(&self.first, &parameter, &name).map_err(Astray::Name)?;
+                if !self.note(&name.to_string()) {
+                    return Err(Astray::Loop);
+                }
+                Ok(Some(next))
+            }
+            PageBy::Page { parameter, .. } => {
+                if leaf.items == 0 && !has_more {
+                    return Ok(None);
+                }
+                self.at += 1;
+                self.numbered(leaf, &parameter).map(Some)
+            }
+            PageBy::Offset { parameter, limit } => {
+                let items = leaf.items as u64;
+                let is_last = items == 0 || (items < limit && self.was_full);
+                if is_last && !has_more {
+                    return Ok(None);
+                }
+                self.was_full |= items >= limit;
+                // Not `limit`: an upstream that gives fewer than are asked for skips none.
+                self.at += items;
+                self.numbered(leaf, &parameter).map(Some)
+            }
+        }
+    }
+
+    /// The request of the page at the number where the walk stands.
+    fn numbered(&self, leaf: &Leaf<'_>, parameter: &Parameter) -> Result<Request, Astray> {
+        if leaf.items > 0 && self.last == Some(leaf.raw) {
+            return Err(Astray::Unheeded(parameter.to_string()));
+        }
+        with(&self.first, parameter, &Value::from(self.at)).map_err(Astray::Name)
+    }
+
+    /// The request of the page that `reference` leads to.
+    fn lead(&mut self, leaf: &Leaf<'_>, reference: &str) -> Result<Request, Astray> {
+        let place = leaf.place.leads_to(reference).map_err(Astray::Reference)?;
+        if !place.home && self.first.method != Method::GET {
+            let message = "would carry the request's body to another origin".to_owned();
+            return Err(Astray::Reference(message));
+        }
+        if !self.note(place.url.as_str()) {
+            return Err(Astray::Loop);
+        }
+        Ok(Request {
+            url: place.url,
+            home: place.home,
+            ..self.first.clone()
+        })
+    }
+
+    /// Whether `name` was not asked for before.
+    fn note(&mut self, name: &str) -> bool {
+        self.seen.insert(self.context.digest(name.as_bytes()))
+    }
+}
+
+/// What the page says of more.
+fn more(spelled: Option<&str>) -> Result<Option<bool>, Astray> {
+    match spelled {
+        None | Some("null") => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(Astray::Name("no true or false, where `more` points")),
+    }
+}
+
+/// What names the next page; `None` at the end.
+fn named(at: &PageAt, leaf: &Leaf<'_>) -> Result<Option<Value>, Astray> {
+    let value = match at {
+        PageAt::Header(name) => {
+            let value = leaf.headers.get(name);
+            value.map(|value| Value::from(String::from_utf8_lossy(value.as_bytes()).trim()))
+        }
+        PageAt::Body(_) => leaf.named.map(value).transpose()?,
+    };
+    let is_end = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    };
+    Ok(value.filter(|value| !is_end(value)))
+}
+
+/// A value as it is spelled. A number that no `Value` holds exactly stays the text that it is.
+fn value(spelled: &str) -> Result<Value, Astray> {
+    let value: Value = serde_json::from_str(spelled).map_err(|_| Astray::Name("no JSON"))?;
+    let is_inexact = value.is_f64() && !spelled.contains(['.', 'e', 'E']);
+    Ok(if is_inexact { spelled.into() } else { value })
+}
+
+/// `request` with `name` as `parameter`.
+fn with(request: &Request, parameter: &Parameter, name: &Value) -> Result<Request, &'static str> {
+    let mut request = request.clone();
+    match parameter {
+        Parameter::Query(parameter) => {
+            let text = match name {
+                Value::String(text) => text.clone(),
+                Value::Number(number) => number.to_string(),
+                other => return Err(kind(other)),
+            };
+            set_query(&mut request.url, parameter, &text);
+        }
+        Parameter::Body(path) => {
+            let body: Value =
+                serde_json::from_slice(&request.body).map_err(|_| "for a body that is no JSON")?;
+            let body = set_member(body, path, name).ok_or("for a body that has no such place")?;
+            request.body = Bytes::from(body.to_string());
+        }
+    }
+    Ok(request)
+}
+
+/// Sets a query parameter; all others stay as they are spelled.
+fn set_query(url: &mut Url, name: &str, value: &str) {
+    let is_other = |pair: &&str| {
+        let mut parsed = form_urlencoded::parse(pair.as_bytes());
+        !pair.is_empty() && parsed.next().is_none_or(|(known, _)| known != name)
+    };
+    let query = url.query().unwrap_or_default();
+    let mut pairs: Vec<String> = query
+        .split('&')
+        .filter(is_other)
+        .map(str::to_owned)
+        .collect();
+    let ours = form_urlencoded::Serializer::new(String::new())
+        .append_pair(name, value)
+        .finish();
+    pairs.push(ours);
+    url.set_query(Some(&pairs.join("&")));
+}
+
+/// Sets a member of objects within objects; `None` when one of them is no object.
+fn set_member(mut body: Value, path: &[String], value: &Value) -> Option<Value> {
+    let mut at = &mut body;
+    for name in path {
+        at = at
+            .as_object_mut()?
+            .entry(name)
+            .or_insert_with(|| Value::Object(serde_json::Map::new()));
+    }
+    *at = value.clone();
+    Some(body)
+}
+
+const fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
