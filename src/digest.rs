@@ -58,6 +58,23 @@ impl Digest {
     }
 }
 
+/// A [`RawDigest`] in the making, of bytes as they come.
+#[derive(Debug, Clone, Default)]
+pub struct RawHasher(blake3::Hasher);
+
+impl RawHasher {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all bytes.
+    #[must_use]
+    pub fn finish(&self) -> RawDigest {
+        RawDigest(*self.0.finalize().as_bytes())
+    }
+}
+
 impl RawDigest {
     /// Digests bytes as received.
     #[must_use]

@@ -1,6 +1,7 @@
 //! One poll up to the point where something can be committed: request, walk, raw gate, detection,
 //! guard, content.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use http::Method;
 use super::bench::INLINE_BYTES_MAX;
 use super::conclude::{Found, Learnt, Trouble, What};
 use super::forget;
-use super::identity::{asked, identity, policy, same_request};
+use super::identity::{Identity, asked, same_request};
 use super::judge::{self, Case, Judgement, Open};
 use super::plan::{self, Basis, Draw};
 use super::seat::Seat;
@@ -39,6 +40,10 @@ pub(super) struct Attempt<'a> {
     pub(super) has_snapshot: bool,
     /// When it began.
     pub(super) began: Timestamp,
+    /// What is asked for, under which rules.
+    pub(super) identity: Identity,
+    /// The request, where it is always the same.
+    pub(super) request: Option<&'a Request>,
 }
 
 /// A walk, and the bodies into which it points.
@@ -50,12 +55,15 @@ struct Seen {
 impl Attempt<'_> {
     /// Asks the upstream and finds out what differs.
     pub(super) async fn find(&self) -> Result<Found, Trouble> {
-        let identity = identity(self.upstream.config(), &self.source);
+        let identity = self.identity;
         let is_undecided = self.memory.held.is_some() || self.memory.pending.is_some();
         let comparable = self.has_snapshot
-            && self.memory.rules == Some(identity)
-            && self.memory.policy == Some(policy(&self.source));
-        let request = self.request()?;
+            && self.memory.rules == Some(identity.rules)
+            && self.memory.policy == Some(identity.policy);
+        let request = match self.request {
+            Some(request) => Cow::Borrowed(request),
+            None => Cow::Owned(self.rendered()?),
+        };
         let asked = asked(&self.source, &request);
         // What is undecided was not committed, so nothing that says "the same" would say of what;
         // and the answer that decides it must bring the bodies. What another request brought says
@@ -74,7 +82,7 @@ impl Attempt<'_> {
             walk: self.memory.walk,
             validators: Validators::default(),
         };
-        match self.walk(request.clone(), &validators).await? {
+        match self.walk(&request, &validators).await? {
             Walked::NotModified {
                 validators: fresh,
                 pacing,
@@ -96,7 +104,7 @@ impl Attempt<'_> {
                     return Ok(Found { what, pacing });
                 }
                 let last_walk = self.memory.walk.filter(|_| comparable);
-                let found = self.compare((request, pages), last_walk, learnt).await;
+                let found = self.compare((&request, pages), last_walk, learnt).await;
                 found
                     .map(|what| Found { what, pacing })
                     .map_err(|trouble| trouble.paced(pacing))
@@ -105,7 +113,7 @@ impl Attempt<'_> {
     }
 
     /// What is asked for now.
-    fn request(&self) -> Result<Request, Trouble> {
+    fn rendered(&self) -> Result<Request, Trouble> {
         let values = Values {
             cursor: None,
             now: self.began,
@@ -115,7 +123,7 @@ impl Attempt<'_> {
         Ok(request::render(self.upstream, &self.source, &values)?)
     }
 
-    async fn walk(&self, first: Request, validators: &Validators) -> Result<Walked, Trouble> {
+    async fn walk(&self, first: &Request, validators: &Validators) -> Result<Walked, Trouble> {
         let walker = Walker {
             source: &self.source,
             upstream: self.upstream,
@@ -128,7 +136,7 @@ impl Attempt<'_> {
     /// Reads the pages and compares them with the snapshot.
     async fn compare(
         &self,
-        (request, pages): (Request, Pages),
+        (request, pages): (&Request, Pages),
         last_walk: Option<Digest>,
         mut learnt: Learnt,
     ) -> Result<What, Trouble> {
@@ -139,7 +147,7 @@ impl Attempt<'_> {
         if last_walk == learnt.walk && self.source.forget.is_none() {
             return Ok(What::Same(Outcome::Unchanged, learnt));
         }
-        let basis = self.basis(learnt.identity).await?;
+        let basis = self.basis(learnt.identity.rules).await?;
         if several && self.source.deletes == Deletes::Full && lacks_any(&basis, &seen.walk) {
             seen = self.walk_again(request, seen, &mut learnt).await?;
             learnt.walk = Some(seen.walk.digest);
@@ -152,7 +160,7 @@ impl Attempt<'_> {
     /// first one saw may have gone between them, which the next poll will see.
     async fn walk_again(
         &self,
-        request: Request,
+        request: &Request,
         first: Seen,
         learnt: &mut Learnt,
     ) -> Result<Seen, Trouble> {
@@ -192,7 +200,7 @@ impl Attempt<'_> {
         let bytes: usize = bodies.iter().map(Bytes::len).sum();
         let heavy = bytes > INLINE_BYTES_MAX || basis.known().len() > INLINE_ITEMS_MAX;
         let source = Arc::clone(&self.source);
-        let (rules, now) = (learnt.identity, self.room.clock.now());
+        let (rules, now) = (learnt.identity.rules, self.room.clock.now());
         let open = self.open(rules).await?;
         let (walk, basis, judgement, wanted) = self
             .room
@@ -256,7 +264,7 @@ impl Attempt<'_> {
             Some(_) => self.room.store.unseen(self.seat.snapshot).await?,
             None => Vec::new(),
         };
-        if self.memory.policy != Some(policy(&self.source)) {
+        if self.memory.policy != Some(self.identity.policy) {
             // Marks were not kept up meanwhile.
             for unseen in &mut unseen {
                 unseen.since = None;

@@ -15,7 +15,7 @@ use crate::store::{Announcement, Memory, StoreError};
 use crate::time::Timestamp;
 use crate::upstream::{Failure, NOT_BEFORE_MAX, Pacing, Reason};
 
-use super::identity::policy;
+use super::identity::Identity;
 use super::plan::Changes;
 use super::{
     Outcome, REASON_CONFIRM, REASON_CONTENT_TYPE, REASON_GUARD, REASON_INTERNAL, REASON_STORE,
@@ -53,7 +53,7 @@ pub(super) enum What {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Learnt {
     /// Identity of request and rules.
-    pub(super) identity: Digest,
+    pub(super) identity: Identity,
     /// Identity of what was asked, where that differs from poll to poll.
     pub(super) asked: Option<Digest>,
     /// When the poll began.
@@ -332,8 +332,8 @@ fn stay_quiet(terms: Terms<'_>, memory: &mut Memory, reason: &str) -> Option<Ann
 }
 
 fn learn(memory: &mut Memory, learnt: Learnt, terms: Terms<'_>) {
-    memory.rules = Some(learnt.identity);
-    memory.policy = Some(policy(terms.source));
+    memory.rules = Some(learnt.identity.rules);
+    memory.policy = Some(learnt.identity.policy);
     memory.asked = learnt.asked;
     memory.asked_at = Some(learnt.began);
     memory.raw = learnt.raw;

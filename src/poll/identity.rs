@@ -10,6 +10,24 @@ use crate::upstream::Request;
 const REQUEST_FORM: &str = "doorbell 2026-11 poll request form 1";
 const ASKED_FORM: &str = "doorbell 2026-11 poll asked form 1";
 
+/// What a source's request, rules and policy are, digested once for many polls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// [`identity`].
+    pub(super) rules: Digest,
+    /// [`policy`].
+    pub(super) policy: Digest,
+}
+
+impl Identity {
+    pub(super) fn of(upstream: &config::Upstream, source: &config::Source) -> Self {
+        Self {
+            rules: identity(upstream, source),
+            policy: policy(source),
+        }
+    }
+}
+
 /// The identity of a source's request, in the first eight bytes, and of its rules, in the last:
 /// one digest in the store, of which each half can be compared. 64 bits each tell configurations
 /// of one source apart, which nobody forges.

@@ -79,7 +79,7 @@ pub async fn look(
         bench: &Bench::with_room_for(1),
         received: &|_| (),
     };
-    let found = walker.walk(request, &Validators::default()).await;
+    let found = walker.walk(&request, &Validators::default()).await;
     let Walked::Whole(pages) = found.map_err(told)? else {
         return Err(told(Trouble::internal("304 to an unconditional request")));
     };

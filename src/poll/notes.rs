@@ -120,7 +120,7 @@ pub(super) async fn write(room: &Room) -> Result<(), StoreError> {
                 written.push(seat);
                 notes.push(Note {
                     snapshot: seat.snapshot,
-                    memory: mind.memory.clone(),
+                    memory: Arc::clone(&mind.memory),
                 });
             }
         }

@@ -1,21 +1,28 @@
 //! A source at the poller, and each of its partitions.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
 use super::alarms::Alarms;
+use super::conclude::plan_of;
 use super::hall::Standing;
+use super::identity::Identity;
 use super::notes::Desk;
+use super::request;
 use super::{
     FailingPartition, LastError, PartitionsStatus, SourceCondition, SourceStatus, reasons,
 };
-use crate::config;
+use crate::config::{self, Template, Values};
 use crate::event::Partition;
 use crate::metrics::{PollMetrics, SourceSeries};
 use crate::name::Name;
+use crate::schedule::Plan;
 use crate::store::{Memory, SnapshotId, SourceId, SourceState};
 use crate::time::Timestamp;
+use crate::upstream::{Request, Upstream, Upstreams};
 
 /// Most failing partitions that a status shows.
 const SHOWN_MAX: usize = 10;
@@ -34,6 +41,22 @@ pub(super) struct Watched {
     /// Whether others have a partition for each of its items.
     pub(super) is_followed: bool,
     pub(super) alarms: Mutex<Alarms>,
+    brief: ArcSwapOption<Brief>,
+}
+
+/// All that a poll takes from a configuration, looked up once for many polls.
+#[derive(Debug)]
+pub(super) struct Brief {
+    pub(super) source: Arc<config::Source>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) identity: Identity,
+    /// The request, if it is always the same.
+    pub(super) request: Option<Request>,
+    /// Its plan.
+    plan: Plan,
+    /// Of which configuration it is; weak, so that none outlives its time with a source that is
+    /// never polled.
+    config: Weak<config::Config>,
 }
 
 /// A partition of a source at the poller; the only one where the source is not divided.
@@ -62,7 +85,7 @@ pub(super) struct Place {
 /// What a partition has in mind.
 #[derive(Debug)]
 pub(super) struct Mind {
-    pub(super) memory: Memory,
+    pub(super) memory: Arc<Memory>,
     pub(super) items: Option<u64>,
     /// When `memory` was last on disk.
     pub(super) written_at: Option<Timestamp>,
@@ -90,7 +113,29 @@ impl Watched {
             series: metrics.source(&source.name, &source.upstream, &reasons()),
             is_followed: place.is_followed,
             alarms: Mutex::default(),
+            brief: ArcSwapOption::empty(),
         }
+    }
+
+    /// What the configuration in force says of it; `None` if it has left.
+    pub(super) fn brief(&self, live: &config::Live, upstreams: &Upstreams) -> Option<Arc<Brief>> {
+        let config = live.load();
+        let known = self.brief.load_full();
+        if let Some(brief) = known.filter(|brief| brief.config.as_ptr() == Arc::as_ptr(&config)) {
+            return Some(brief);
+        }
+        let source = config.sources.get(&self.name)?;
+        let upstream = upstreams.get(&self.upstream)?;
+        let brief = Arc::new(Brief {
+            request: unvarying(source, upstream),
+            plan: plan_of(source, &Partition::default()),
+            source: Arc::clone(source),
+            upstream: Arc::clone(upstream),
+            identity: Identity::of(upstream.config(), source),
+            config: Arc::downgrade(&config),
+        });
+        self.brief.store(Some(Arc::clone(&brief)));
+        Some(brief)
     }
 
     /// How it stands, as its seats do.
@@ -142,6 +187,33 @@ impl Watched {
     }
 }
 
+/// The request of a source, if no value of the moment or of a partition stands in it.
+fn unvarying(source: &config::Source, upstream: &Upstream) -> Option<Request> {
+    let mut variables = source.request.templates().flat_map(Template::variables);
+    if variables.next().is_some() {
+        return None;
+    }
+    let values = Values {
+        cursor: None,
+        now: Timestamp::default(),
+        last_success: None,
+        partition: &BTreeMap::new(),
+    };
+    // One that cannot be made is made again, and found wrong, by each poll.
+    request::render(upstream, source, &values).ok()
+}
+
+impl Brief {
+    /// The plan of a partition.
+    pub(super) fn plan_of(&self, partition: &Partition) -> Plan {
+        if partition.is_whole() {
+            self.plan
+        } else {
+            plan_of(&self.source, partition)
+        }
+    }
+}
+
 impl Seat {
     /// A partition as the store remembers it.
     pub(super) fn new(source: &Arc<Watched>, partition: Partition, state: SourceState) -> Self {
@@ -155,7 +227,7 @@ impl Seat {
             partition,
             snapshot: state.snapshot,
             mind: Mutex::new(Mind {
-                memory,
+                memory: Arc::new(memory),
                 items,
                 written_at: None,
                 desk: Desk::Free,

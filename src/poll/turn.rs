@@ -67,24 +67,25 @@ async fn poll(
     seat: &Arc<Seat>,
     began: Timestamp,
 ) -> (Polled, Option<Timestamp>) {
-    let config = room.live.load_full();
-    let upstream = room.upstreams.get(&seat.source.upstream);
-    let (Some(source), Some(upstream)) = (config.sources.get(&seat.source.name), upstream) else {
+    let Some(brief) = seat.source.brief(&room.live, &room.upstreams) else {
         // It has left the configuration, and is not polled again.
         return (Polled::error(REASON_INTERNAL), None);
     };
+    let source = &brief.source;
     let (memory, has_snapshot) = {
         let mind = seat.mind.lock();
-        (mind.memory.clone(), mind.items.is_some())
+        (Arc::clone(&mind.memory), mind.items.is_some())
     };
     let attempt = Attempt {
         room,
         seat,
         source: Arc::clone(source),
-        upstream,
+        upstream: &brief.upstream,
         memory: &memory,
         has_snapshot,
         began,
+        identity: brief.identity,
+        request: brief.request.as_ref(),
     };
     let found = attempt.find().await;
     let turn = Turn {
@@ -96,7 +97,7 @@ async fn poll(
     };
     let terms = Terms {
         source,
-        plan: plan_of(source, &seat.partition),
+        plan: brief.plan_of(&seat.partition),
         before: &memory,
         began,
         now: room.clock.now(),
@@ -198,10 +199,14 @@ impl Turn<'_> {
         let mut mind = self.seat.mind.lock();
         self.tell(&mind.memory, &memory, trouble.as_ref());
         let series = &self.seat.source.series;
-        series.left(mind.items, mind.memory.failures > 0);
+        let before = (mind.items, mind.memory.failures > 0);
         mind.items = items.or(mind.items);
-        mind.memory = memory;
-        series.came(mind.items, mind.memory.failures > 0);
+        mind.memory = Arc::new(memory);
+        let after = (mind.items, mind.memory.failures > 0);
+        if after != before {
+            series.left(before.0, before.1);
+            series.came(after.0, after.1);
+        }
         series.succeeded(mind.memory.succeeded_at);
         mind.store_failures = 0;
         mind.last_error = trouble.map(|trouble| {
@@ -219,6 +224,9 @@ impl Turn<'_> {
     /// Tells the log of a first failure and a recovery; of one partition among many that fail
     /// only who asks for it.
     fn tell(&self, before: &Memory, after: &Memory, trouble: Option<&Trouble>) {
+        if before.failures == 0 && trouble.is_none() {
+            return;
+        }
         let (source, partition) = (self.seat.source.name.as_str(), self.seat.told());
         let is_one_of_many = self.seat.source.alarms.lock().failing > ALARMS_MAX;
         match trouble {

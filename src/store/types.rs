@@ -154,7 +154,7 @@ pub struct Note {
     /// The snapshot.
     pub snapshot: SnapshotId,
     /// What to remember.
-    pub memory: Memory,
+    pub memory: Arc<Memory>,
 }
 
 /// Most unconfirmed changes that are on disk, some 100 KiB: a source's memory is one row, written

@@ -16,6 +16,7 @@ use super::{
     Answer, Body, By, Credential, Failure, Fetch, Pacing, Permit, Place, Reason, Upstream, pacing,
 };
 use crate::client::{PrivateAddress, Validators};
+use crate::digest::{RawDigest, RawHasher};
 
 /// `User-Agent` of every request of ours, unless the configuration names another.
 pub const USER_AGENT: &str = concat!("doorbell/", env!("CARGO_PKG_VERSION"));
@@ -26,6 +27,12 @@ const ACCEPT_DEFAULT: &str = "application/json, */*;q=0.5";
 /// Longest validator that is echoed. The HTTP servers in use refuse request heads of 8 KiB, and a
 /// validator that is not sent costs no more than a whole answer.
 const VALIDATOR_BYTES_MAX: usize = 1024;
+
+/// Headers that most requests have at most: ours, a credential, two validators.
+const HEADERS: usize = 8;
+
+/// Most memory that is taken on the word of a `Content-Length`.
+const RESERVE_BYTES_MAX: usize = 1 << 20;
 
 /// A `Last-Modified` younger than this may stand for two versions (RFC 9110 section 8.8.2.2).
 const LAST_MODIFIED_AGE_MIN: Duration = Duration::from_secs(1);
@@ -114,7 +121,7 @@ impl Upstream {
     ) -> Result<reqwest::Response, Failure> {
         let Place { url, home } = &hop.place;
         let mut url = url.clone();
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderMap::with_capacity(HEADERS);
         headers.insert(ACCEPT, HeaderValue::from_static(ACCEPT_DEFAULT));
         headers.insert(USER_AGENT_HEADER, HeaderValue::from_static(USER_AGENT));
         let sends_body = *home && hop.method == fetch.request.method;
@@ -205,9 +212,10 @@ impl Upstream {
             content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let headers = std::mem::take(response.headers_mut());
         let body = self.body(&mut response, fetch.request.body_bytes_max).await;
-        let bytes = body.map_err(|failure| Failure { pacing, ..failure })?;
+        let (bytes, raw) = body.map_err(|failure| Failure { pacing, ..failure })?;
         Ok(Answer::Body(Box::new(Body {
             bytes,
+            raw,
             place,
             headers,
             content_type,
@@ -216,30 +224,39 @@ impl Upstream {
         })))
     }
 
-    /// The whole body, decompressed, counted as it comes: a bomb is dropped at its first byte too
-    /// many.
+    /// The whole body, decompressed, counted and digested as it comes: a bomb is dropped at its
+    /// first byte too many, and no thread is held for longer than a chunk takes.
     async fn body(
         &self,
         response: &mut reqwest::Response,
         bytes_max: usize,
-    ) -> Result<Bytes, Failure> {
+    ) -> Result<(Bytes, RawDigest), Failure> {
         let too_large = || failure(Reason::TooLarge, format!("more than {bytes_max} bytes"));
         let announced = response.content_length().unwrap_or(0);
         if announced > bytes_max as u64 {
             return Err(too_large());
         }
-        let mut body = BytesMut::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| self.broken(&error))?
-        {
+        let announced = usize::try_from(announced).unwrap_or(0);
+        let (mut body, mut hasher) = (BytesMut::new(), RawHasher::default());
+        loop {
+            let chunk = response.chunk().await;
+            let Some(chunk) = chunk.map_err(|error| self.broken(&error))? else {
+                break;
+            };
             if chunk.len() > bytes_max - body.len() {
                 return Err(too_large());
             }
+            hasher.update(&chunk);
+            if body.is_empty() {
+                if chunk.len() == announced {
+                    // All of it, without a copy.
+                    return Ok((chunk, hasher.finish()));
+                }
+                body.reserve(announced.min(RESERVE_BYTES_MAX));
+            }
             body.extend_from_slice(&chunk);
         }
-        Ok(body.freeze())
+        Ok((body.freeze(), hasher.finish()))
     }
 
     fn broken(&self, error: &reqwest::Error) -> Failure {

@@ -26,6 +26,7 @@ use url::form_urlencoded::byte_serialize;
 use crate::client::{Resolver, Validators};
 use crate::clock::Clock;
 use crate::config;
+use crate::digest::RawDigest;
 use crate::metrics::{UpstreamMetrics, UpstreamSeries};
 use crate::name::Name;
 use crate::secret::Secret;
@@ -128,6 +129,8 @@ pub enum Answer {
 pub struct Body {
     /// The bytes, decompressed.
     pub bytes: Bytes,
+    /// Their digest.
+    pub raw: RawDigest,
     /// Where they came from, after redirects.
     pub place: Place,
     /// All headers.

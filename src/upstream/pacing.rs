@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::Pacing;
 use crate::time::Timestamp;
@@ -25,6 +25,10 @@ impl Pacing {
     /// wins. What does not read is ignored.
     #[must_use]
     pub fn read(headers: &HeaderMap, now: Timestamp) -> Self {
+        if !headers.keys().any(speaks) {
+            // As most answers do: looking each name up costs more than all else that is read.
+            return Self::default();
+        }
         let plain = ["retry-after", "x-poll-interval", "backoff"];
         let asked = plain
             .into_iter()
@@ -47,6 +51,13 @@ impl Pacing {
             .filter(|wait| !wait.is_zero());
         Self { not_before }
     }
+}
+
+/// Whether a header of this name says anything about when to ask again.
+fn speaks(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let plain = ["retry-after", "x-poll-interval", "backoff"];
+    plain.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
 /// Whether the headers say that a quota is used up: a 403 is then a rate limit, as GitHub means it.

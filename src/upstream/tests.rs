@@ -440,6 +440,22 @@ async fn bodies_are_counted_after_decompression() {
 }
 
 #[tokio::test]
+async fn a_body_is_digested_as_it_comes_in_however_many_pieces() {
+    for bytes in [
+        &b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n[1,2]"[..],
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\n[1,\r\n2\r\n2]\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n[1,2]",
+    ] {
+        let answer = fetch_from(&raw(bytes, false).await).await.expect("200");
+        let Answer::Body(body) = answer else {
+            panic!("{answer:?}");
+        };
+        assert_eq!(&*body.bytes, b"[1,2]");
+        assert_eq!(body.raw, RawDigest::of(b"[1,2]"));
+    }
+}
+
+#[tokio::test]
 async fn broken_and_slow_bodies_are_failures() {
     for (bytes, expected) in [
         (

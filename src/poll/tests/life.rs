@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::*;
-use crate::poll::identity::{identity, policy};
+use crate::poll::identity::Identity;
 use crate::poll::judge::{self, Judgement};
 use crate::store::{Mark, Unseen};
 
@@ -97,13 +97,14 @@ impl Life {
 
     /// What [`crate::poll::attempt`] does between body and conclusion.
     fn find(&self, body: &str) -> Result<What, Trouble> {
-        let rules = identity(&upstream(), &self.source);
+        let identity = Identity::of(&upstream(), &self.source);
+        let rules = identity.rules;
         let (memory, source) = (&self.memory, &self.source);
-        let is_of_now = memory.rules == Some(rules) && memory.policy == Some(policy(source));
+        let is_of_now = memory.rules == Some(rules) && memory.policy == Some(identity.policy);
         let comparable = self.snapshot.is_some() && is_of_now;
         let raw = RawDigest::of(body.as_bytes());
         let mut learnt = Learnt {
-            identity: rules,
+            identity,
             asked: None,
             began: at(0),
             raw: Some(raw),
@@ -166,7 +167,7 @@ impl Life {
     }
 
     fn open(&self, rules: Digest) -> Open {
-        let is_kept_up = self.memory.policy == Some(policy(&self.source));
+        let is_kept_up = self.memory.policy == Some(Identity::of(&upstream(), &self.source).policy);
         let marks = self.marks.iter().filter(|_| self.source.forget.is_some());
         let unseen = marks.map(|(subject, since)| Unseen {
             subject: subject.clone(),

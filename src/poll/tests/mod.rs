@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use http::HeaderMap;
 
 use super::conclude::{Conclusion, Found, Learnt, Terms, Trouble, What, first_poll, plan_of};
+use super::identity::Identity;
 use super::judge::{Believed, Case, Open};
 use super::plan::{Basis, Changes, Draw};
 use super::*;
@@ -313,7 +314,10 @@ pub(super) fn terms<'a>(source: &'a config::Source, before: &'a Memory) -> Terms
 
 fn learnt() -> Learnt {
     Learnt {
-        identity: digest(5),
+        identity: Identity {
+            rules: digest(5),
+            policy: digest(6),
+        },
         asked: None,
         began: at(10),
         raw: Some(RawDigest::of(b"new")),

@@ -89,13 +89,13 @@ impl Walker<'_> {
     /// answer that has no others: that page one is the same says nothing of the rest.
     pub(super) async fn walk(
         &self,
-        first: Request,
+        first: &Request,
         validators: &Validators,
     ) -> Result<Walked, Trouble> {
         let Some(paginate) = &self.source.paginate else {
-            return self.whole(&first, validators).await;
+            return self.whole(first, validators).await;
         };
-        let (mut paging, first) = Paging::begin(paginate, first)?;
+        let (mut paging, first) = Paging::begin(paginate, first.clone())?;
         let mut pages = Pages::default();
         let mut items = 0;
         let mut bytes_left = self.source.body_bytes_max.saturating_mul(WALK_BODIES);
@@ -117,21 +117,21 @@ impl Walker<'_> {
             bytes_left = bytes_left
                 .checked_sub(bytes.len())
                 .ok_or_else(|| paced(self.too_large()))?;
-            let (raw, looked_up) = self.look_up(paginate, &bytes).await.map_err(paced)?;
+            let looked_up = self.look_up(paginate, &bytes).await.map_err(paced)?;
             let leaf = Leaf {
                 place: &body.place,
                 headers: &body.headers,
                 named: looked_up.named.as_deref(),
                 more: looked_up.more.as_deref(),
                 items: looked_up.page.as_ref().map_or(0, Page::len),
-                raw,
+                raw: body.raw,
             };
             items += leaf.items;
             next = paging.after(&leaf).map_err(|astray| paced(astray.into()))?;
             pages.content_type = body.content_type;
             pages.sheets.push(Sheet {
                 bytes,
-                raw,
+                raw: body.raw,
                 read: looked_up.page,
             });
             if items > self.source.items_max {
@@ -159,12 +159,11 @@ impl Walker<'_> {
                 Ok(Walked::NotModified { validators, pacing })
             }
             Answer::Body(body) => {
-                let Body { bytes, pacing, .. } = *body;
+                let Body {
+                    bytes, raw, pacing, ..
+                } = *body;
                 self.check_type(body.content_type.as_deref())
                     .map_err(|trouble| trouble.paced(pacing))?;
-                let read = bytes.clone();
-                let heavy = bytes.len() > INLINE_BYTES_MAX;
-                let raw = self.bench.run(heavy, move || RawDigest::of(&read)).await?;
                 Ok(Walked::Whole(Pages {
                     sheets: vec![Sheet {
                         bytes,
@@ -200,11 +199,7 @@ impl Walker<'_> {
     }
 
     /// What of a page says where the walk goes on. Items are read where they are counted.
-    async fn look_up(
-        &self,
-        paginate: &Paginate,
-        bytes: &Bytes,
-    ) -> Result<(RawDigest, LookedUp), Trouble> {
+    async fn look_up(&self, paginate: &Paginate, bytes: &Bytes) -> Result<LookedUp, Trouble> {
         let (bytes, source) = (bytes.clone(), Arc::clone(self.source));
         let at = match paginate.by.at() {
             Some(PageAt::Body(path)) => Some(path.clone()),
@@ -218,12 +213,11 @@ impl Walker<'_> {
                 path.map_or(Ok(None), |path| detect::pick(&bytes, &path))
             };
             let page = || detect::page(&bytes, &source.rules, source.items_max);
-            let looked_up = LookedUp {
+            Ok::<_, Unreadable>(LookedUp {
                 named: pick(at)?,
                 more: pick(more)?,
                 page: counts.then(page).transpose()?,
-            };
-            Ok::<_, Unreadable>((RawDigest::of(&bytes), looked_up))
+            })
         });
         Ok(looked_up.await??)
     }

@@ -286,7 +286,7 @@ async fn a_note_outlives_the_process_and_leaves_items_alone() {
     let gone = SnapshotId(builds.snapshot.0 + 1);
     let note = |snapshot| Note {
         snapshot,
-        memory: memory.clone(),
+        memory: Arc::new(memory.clone()),
     };
     let notes = [issues.snapshot, builds.snapshot, gone].map(note);
     store.note(notes.into()).await.expect("notes");
