@@ -35,6 +35,22 @@ impl Process {
         (ticks(12) + ticks(13)) / 100.0
     }
 
+    /// Stands still until [`Self::resume`].
+    pub(crate) fn stop(&self) {
+        self.signal("STOP");
+    }
+
+    /// Goes on.
+    pub(crate) fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let mut kill = Command::new("kill");
+        let status = kill.arg(format!("-{signal}")).arg(self.0.id().to_string());
+        assert!(status.status().expect("a signal is sent").success());
+    }
+
     /// Resident memory, in MiB.
     pub(crate) fn rss_mib(&self) -> f64 {
         let path = format!("/proc/{}/status", self.0.id());
