@@ -186,3 +186,17 @@ fn other_rules_begin_to_count_anew() {
         "what is not asked for is not done"
     );
 }
+
+/// What the guard doubts is not to be looked at again in a hurry, whatever else waits.
+#[test]
+fn a_held_poll_is_followed_by_the_next_scheduled_one() {
+    let mut life = confirming(2);
+    let many: Vec<(u32, &str)> = (0..40).map(|id| (id, "a")).collect();
+    life.poll(&list(&many));
+    let mut other = many.clone();
+    other[0].1 = "b";
+    assert!(waits(&life.poll(&list(&other))));
+    let step = life.poll("[]");
+    assert!(step.is_held("guard") && step.next.is_none(), "{step:?}");
+    assert_eq!(life.poll(&list(&other)).rung, "~0");
+}
