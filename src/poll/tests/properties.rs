@@ -134,6 +134,30 @@ proptest! {
     }
 
     #[test]
+    fn the_size_of_pages_and_what_moves_from_one_to_the_next_is_no_change(
+        items in lists(), seed: u64, sizes in prop::collection::vec((1..4_usize, any::<u64>()), 10),
+    ) {
+        let rules = life().source.rules;
+        let whole = detect::read(spell(&items, seed).as_bytes(), &rules, 100).expect("a walk");
+        let mut items: Vec<(u8, Model)> = items.into_iter().collect();
+        let mut pages = Vec::new();
+        let mut last = None;
+        for (size, salt) in sizes {
+            let rest = items.split_off(size.min(items.len()));
+            // An item that was inserted before this page pushed the last of the page before here.
+            let page = last.take().into_iter().chain(std::mem::replace(&mut items, rest));
+            let page: BTreeMap<u8, Model> = page.collect();
+            last = page.last_key_value().map(|(id, body)| (*id, body.clone()));
+            pages.push(spell(&page, salt));
+        }
+        let pages = pages.iter().map(|page| detect::page(page.as_bytes(), &rules, 100));
+        let pages: Result<Vec<_>, _> = pages.collect();
+        let walk = detect::join(pages.expect("pages")).expect("a walk");
+        prop_assert_eq!(walk.digest, whole.digest);
+        prop_assert_eq!(walk.entries.len(), whole.entries.len());
+    }
+
+    #[test]
     fn what_is_told_applied_to_what_was_known_gives_what_is(
         bodies in prop::collection::vec(models(), 3),
         lists in prop::collection::vec((picks(), any::<u64>()), 2..6),

@@ -46,6 +46,8 @@ pub(crate) struct Asked {
     pub(crate) list: String,
     /// The path.
     pub(crate) path: String,
+    /// What follows its `?`.
+    pub(crate) query: String,
     /// The server's URL.
     pub(crate) url: String,
     /// Requests for this path so far, this one included.
@@ -206,7 +208,8 @@ async fn until_gone(stream: &mut TcpStream) -> std::io::Result<()> {
 
 fn answer(head: &str, state: &Mutex<State>, url: String) -> Vec<Piece> {
     let target = head.split(' ').nth(1).unwrap_or_default();
-    let path = target.split('?').next().unwrap_or_default().to_owned();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (path, query) = (path.to_owned(), query.to_owned());
     let mut state = state.lock();
     state.heads.push((path.clone(), head.to_owned()));
     let Some(place) = state.places.get_mut(&path) else {
@@ -226,6 +229,7 @@ fn answer(head: &str, state: &Mutex<State>, url: String) -> Vec<Piece> {
     script(&Asked {
         list,
         path,
+        query,
         url,
         count,
     })

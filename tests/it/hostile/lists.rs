@@ -1,10 +1,12 @@
 //! What needs more than one row of the table: cuts at every kilobyte, lists of few and of a million
 //! items, and where credentials go.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{JSON, item, memory_peak};
-use crate::harness::{Doorbell, Piece, Receiver, Script, Wild, head, is_proving, tickets_of, well};
+use crate::harness::{
+    Asked, Doorbell, Piece, Receiver, Script, Wild, head, is_proving, tickets_of, well,
+};
 
 const PATH: &str = "/tickets";
 
@@ -132,19 +134,7 @@ async fn a_redirect_to_another_origin_takes_no_credential_along_and_a_login_page
     }
     let heads = other.heads("/login");
     assert_eq!(heads.len(), 5);
-    for head in heads {
-        let head = head.to_ascii_lowercase();
-        for own in [
-            "s3cret",
-            "authorization",
-            "x-own",
-            "if-none-match",
-            "cookie",
-            "referer",
-        ] {
-            assert!(!head.contains(own), "{own} in {head}");
-        }
-    }
+    assert_no_trace(&heads);
     assert!(
         wild.heads(PATH)[1].contains("s3cret"),
         "the first place is asked with it"
@@ -233,4 +223,86 @@ async fn where_nobody_answers_nothing_has_changed() {
     assert_eq!(doorbell.poll("tickets").await["events"], 1);
     let rings = receiver.until_accepted(1).await;
     assert_eq!((rings.len(), rings[0].subject()), (1, "2"));
+}
+
+/// Method: as for the redirect; the second page is another origin's.
+#[tokio::test]
+async fn a_link_to_another_origin_is_walked_without_the_credential() {
+    let (wild, other) = (Wild::listening().await, Wild::listening().await);
+    wild.serve(PATH, (1..=20).map(item).collect());
+    let link = format!("<{other}/more?page=2>; rel=\"next\"");
+    let answer = move |asked: &Asked| {
+        let headers = [JSON, ("link", &*link), ("set-cookie", "own=1")];
+        vec![Piece::Send(well("200 OK", &headers, &asked.list))]
+    };
+    wild.answer(PATH, std::sync::Arc::new(answer));
+    other.serve("/more", (21..=40).map(item).collect());
+    let receiver = Receiver::accepting().await;
+    let more = "headers = { x-own = \"mine\" }\npaginate = { by = \"link\" }";
+    let config = tickets_of(&wild.to_string(), &receiver, more);
+    let secret = "auth = { bearer = \"s3cret\" }\n[endpoints.ops]";
+    let doorbell = Doorbell::start(&config.replace("[endpoints.ops]", secret)).await;
+    assert_eq!(doorbell.poll("tickets").await["outcome"], "unchanged");
+    other.change("/more", |list| list[0]["state"] = json!("closed"));
+    assert_eq!(doorbell.poll("tickets").await["events"], 1);
+    let heads = other.heads("/more");
+    assert_eq!(heads.len(), 2);
+    assert_no_trace(&heads);
+    assert!(wild.heads(PATH)[1].contains("s3cret"));
+    let rings = receiver.until_accepted(1).await;
+    assert_eq!((rings.len(), rings[0].subject()), (1, "21"));
+}
+
+/// What an origin is asked that is not the source's own.
+fn assert_no_trace(heads: &[String]) {
+    for head in heads {
+        let head = head.to_ascii_lowercase();
+        for own in [
+            "s3cret",
+            "authorization",
+            "x-own",
+            "if-none-match",
+            "cookie",
+            "referer",
+        ] {
+            assert!(!head.contains(own), "{own} in {head}");
+        }
+    }
+}
+
+/// Method: the same items in pages of one size after the other, each page spelled with its length.
+#[tokio::test]
+async fn the_size_of_pages_is_no_change() {
+    let wild = Wild::listening().await;
+    wild.serve(PATH, (1..=40).map(item).collect());
+    let receiver = Receiver::accepting().await;
+    let more = "paginate = { by = \"link\" }";
+    let doorbell = watching(&wild, &receiver, more).await;
+    let pages = |size: usize| {
+        let answer = move |asked: &Asked| {
+            let items: Vec<Value> = serde_json::from_str(&asked.list).expect("a list");
+            let number: usize = asked.query.parse().unwrap_or(0);
+            let page = items.chunks(size).nth(number).unwrap_or_default();
+            let body = serde_json::to_string(page).expect("values are JSON");
+            let next = format!("<?{}>; rel=\"next\"", number + 1);
+            let is_last = (number + 1) * size >= items.len();
+            let headers = if is_last {
+                vec![JSON]
+            } else {
+                vec![JSON, ("link", &*next)]
+            };
+            vec![Piece::Send(well("200 OK", &headers, body))]
+        };
+        std::sync::Arc::new(answer) as Script
+    };
+    for size in [7, 1, 40, 13, 3, 20, 39] {
+        wild.answer(PATH, pages(size));
+        let polled = doorbell.poll("tickets").await;
+        assert_eq!(polled["outcome"], "unchanged", "{size} a page: {polled}");
+    }
+    wild.change(PATH, |list| list[25]["state"] = json!("closed"));
+    wild.answer(PATH, pages(9));
+    assert_eq!(doorbell.poll("tickets").await["events"], 1);
+    let rings = receiver.until_accepted(1).await;
+    assert_eq!((rings.len(), rings[0].subject()), (1, "26"));
 }

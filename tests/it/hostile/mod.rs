@@ -1,8 +1,8 @@
 //! What upstreams do to those who poll them, as a table: none of it is ever a change, each has its
 //! reason in the metrics, and a real change that follows rings exactly once.
 //!
-//! Each row is polled five times running, once on a list of many items and once on a list of one;
-//! then, after a whole answer, again while the list has really changed.
+//! Each row is polled five times running: on a list of many items, on a list of one, and as the
+//! second page of a list; then, after a whole answer, again while the list has really changed.
 
 mod bodies;
 mod bombs;
@@ -13,6 +13,7 @@ mod records;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
@@ -107,12 +108,34 @@ fn table() -> Vec<Row> {
     rows.into_iter().flatten().collect()
 }
 
-/// A row on a list of a size.
+/// A row on one kind of list.
 struct Case<'a> {
     row: &'a Row,
     name: String,
+    /// Where the row is the answer.
     path: String,
-    size: u64,
+    list: List,
+}
+
+/// What is answered badly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum List {
+    /// A list of [`MANY`].
+    Many,
+    /// A list of one.
+    One,
+    /// The second page, with [`MANY`] items, of a list whose first page has as many.
+    Page,
+}
+
+impl List {
+    fn ids(self) -> RangeInclusive<u64> {
+        match self {
+            Self::Many => 1..=MANY,
+            Self::One => 1..=1,
+            Self::Page => MANY + 1..=2 * MANY,
+        }
+    }
 }
 
 #[tokio::test]
@@ -123,7 +146,12 @@ async fn nothing_that_an_upstream_does_wrong_is_a_change() {
     let receiver = Receiver::accepting().await;
     let cases: Vec<Case<'_>> = cases(&table).collect();
     for case in &cases {
-        wild.serve(&case.path, (1..=case.size).map(item).collect());
+        wild.serve(&case.path, case.list.ids().map(item).collect());
+        if case.list == List::Page {
+            let first = case.watched();
+            wild.serve(&first, (1..=MANY).map(item).collect());
+            wild.answer(&first, first_page(&case.path));
+        }
     }
     let doorbell = Doorbell::start(&config(&wild, &receiver, &cases)).await;
     let before = memory_peak(&doorbell);
@@ -144,7 +172,9 @@ async fn nothing_that_an_upstream_does_wrong_is_a_change() {
             .events()
             .map(|ring| (ring.event_type(), ring.subject()))
             .collect();
-        let expected = [(&*format!("{}.updated", case.name), "1")];
+        let event_type = format!("{}.updated", case.name);
+        let subject = case.list.ids().start().to_string();
+        let expected = [(&*event_type, &*subject)];
         assert_eq!(told, expected, "{}", case.row.what);
     }
     assert_eq!(rings.len(), cases.len(), "nothing rang twice");
@@ -166,22 +196,43 @@ async fn nothing_that_an_upstream_does_wrong_is_a_change() {
 
 fn cases(table: &[Row]) -> impl Iterator<Item = Case<'_>> {
     table.iter().enumerate().flat_map(|(number, row)| {
-        // To lose the one item of a list is no mass deletion.
-        let sizes = if row.then == Then::IsHeld {
-            &[MANY][..]
-        } else {
-            &[MANY, 1]
+        // To lose the one item of a list, or half of them, is no mass deletion.
+        let lists = match row.then {
+            Then::IsHeld => &[List::Many][..],
+            _ => &[List::Many, List::One, List::Page],
         };
-        sizes.iter().map(move |&size| {
-            let name = format!("row{number}_of{size}");
+        lists.iter().map(move |&list| {
+            let name = format!("row{number}_{list:?}").to_lowercase();
             let path = format!("/{name}");
             Case {
                 row,
                 name,
                 path,
-                size,
+                list,
             }
         })
+    })
+}
+
+impl Case<'_> {
+    /// What the source asks for.
+    fn watched(&self) -> String {
+        match self.list {
+            List::Page => format!("{}/first", self.path),
+            List::Many | List::One => self.path.clone(),
+        }
+    }
+}
+
+/// A page that is well, and leads to the one at `next`.
+fn first_page(next: &str) -> Script {
+    let link = format!("<{next}>; rel=\"next\"");
+    Arc::new(move |asked| {
+        vec![Piece::Send(well(
+            "200 OK",
+            &[JSON, ("link", &link)],
+            &asked.list,
+        ))]
     })
 }
 
@@ -189,7 +240,7 @@ fn cases(table: &[Row]) -> impl Iterator<Item = Case<'_>> {
 async fn live(case: &Case<'_>, doorbell: &Doorbell, wild: &Wild) -> Result<(), String> {
     let script = || Arc::clone(&case.row.script);
     let expect = |events: u64, expected: u64, when: &str| {
-        let what = format!("{} ({} items)", case.row.what, case.size);
+        let what = format!("{} ({:?})", case.row.what, case.list);
         let wrong = || format!("{what}: {events} events {when}");
         (events == expected).then_some(()).ok_or_else(wrong)
     };
@@ -216,8 +267,8 @@ async fn poll_well(case: &Case<'_>, doorbell: &Doorbell) -> Result<u64, String> 
     let is_good = polled["outcome"] == "changed" || polled["outcome"] == "unchanged";
     if !is_good {
         return Err(format!(
-            "{} ({} items), then well: {polled}",
-            case.row.what, case.size
+            "{} ({:?}), then well: {polled}",
+            case.row.what, case.list
         ));
     }
     Ok(polled["events"].as_u64().expect("a count"))
@@ -241,7 +292,7 @@ async fn poll_badly(case: &Case<'_>, doorbell: &Doorbell) -> Result<u64, String>
             Then::Passes => outcome == "changed" || outcome == "unchanged",
         };
         if !is_expected {
-            return Err(format!("{} ({} items): {polled}", case.row.what, case.size));
+            return Err(format!("{} ({:?}): {polled}", case.row.what, case.list));
         }
         events += polled["events"].as_u64().expect("a count");
     }
@@ -256,6 +307,8 @@ fn item(id: u64) -> Value {
 fn config(wild: &Wild, receiver: &Receiver, cases: &[Case<'_>]) -> String {
     let mut config = format!(
         r#"
+[metrics]
+per_source = "on"
 [upstreams.{WELL}]
 url = "{wild}"
 auth = {{ bearer = "secret" }}
@@ -263,7 +316,7 @@ timeout = "30s"
 connections_max = {AT_ONCE}
 [upstreams.{HASTY}]
 url = "{wild}"
-timeout = "300ms"
+timeout = "500ms"
 connections_max = {AT_ONCE}
 [endpoints.ops]
 url = "{receiver}/ops"
@@ -273,7 +326,11 @@ allow_private = true
     );
     let by_name: BTreeMap<&str, &Case<'_>> = cases.iter().map(|case| (&*case.name, case)).collect();
     for (name, case) in by_name {
-        let (on, path) = (case.row.on, &case.path);
+        let (on, path) = (case.row.on, case.watched());
+        let paginate = match case.list {
+            List::Page => "paginate = { by = \"link\" }",
+            List::Many | List::One => "",
+        };
         let _ = write!(
             config,
             r#"
@@ -286,6 +343,7 @@ id = "$.id"
 deletes = "full"
 items_max = 1000
 body_bytes_max = "2MiB"
+{paginate}
 "#
         );
     }

@@ -57,9 +57,7 @@ fn shape_of_ids(what: &str, body: &str) -> Row {
 
 fn ids() -> Vec<Row> {
     let first = |what: &str, id: &'static str| {
-        Row::list(what, Fails("id"), move |list| {
-            list.replacen("\"id\":1", &format!("\"id\":{id}"), 1)
-        })
+        Row::list(what, Fails("id"), move |list| with_first_id(list, id))
     };
     vec![
         Row::list("an item without id", Fails("id"), |list| {
@@ -82,10 +80,17 @@ fn ids() -> Vec<Row> {
         first("an id of 1e400", "1e400"),
         first("an id of a hundred digits", LONG),
         Row::list("an id of a page of text", Fails("id"), |list| {
-            list.replacen("\"id\":1", &format!("\"id\":\"{}\"", "x".repeat(5_000)), 1)
+            with_first_id(list, &format!("\"{}\"", "x".repeat(5_000)))
         }),
     ]
 }
 
 const LONG: &str = "1234567890123456789012345678901234567890123456789012345678901234567890\
                     123456789012345678901234567890";
+
+/// The list with another id for its first item.
+fn with_first_id(list: &str, id: &str) -> String {
+    let (before, after) = list.split_once("\"id\":").expect("an item");
+    let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+    format!("{before}\"id\":{id}{rest}")
+}
