@@ -52,6 +52,10 @@ async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command.unwrap_or(Command::Run) {
         Command::Check { json } => Ok(cli::check(&arguments.config, json)),
         Command::Listen(listen) => cli::listen(listen, signals.into_next()).await,
+        Command::SendTest(test) => match cli::read_config(&arguments.config) {
+            Ok(config) => cli::send_test(&config, &test).await,
+            Err(code) => Ok(code),
+        },
         Command::Verify(arguments) => cli::verify_body(&arguments),
         Command::Secret { kind, json } => Ok(cli::secret(kind, json)?),
         Command::Poll { source, json } => match cli::read_config(&arguments.config) {

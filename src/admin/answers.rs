@@ -78,6 +78,14 @@ pub(super) async fn enable(State(parts): State<Parts>, Path(name): Path<String>)
     }
 }
 
+/// Sends a webhook that nothing happened for; 200 whatever the endpoint said, which the answer tells.
+pub(super) async fn test(State(parts): State<Parts>, Path(name): Path<String>) -> Answer {
+    match parts.deliverer.test(&name).await {
+        Some(tried) => Ok(Json(tried).into_response()),
+        None => Err(Problem::not_found(format!("no endpoint is named {name:?}"))),
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EventsQuery {
@@ -95,15 +103,15 @@ pub(super) async fn events(
     let Query(query) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
     let (mut source, mut kind) = (query.source, None);
     if let Some(event_type) = query.event_type {
-        let (of, found) = split_type(&event_type).ok_or_else(|| {
+        let (of, found) = Kind::of_type(&event_type).ok_or_else(|| {
             Problem::bad_request("`type` looks like issues.updated or doorbell.source.failing")
         })?;
-        if source.as_ref().is_some_and(|source| *source != of) {
+        if source.as_ref().is_some_and(|source| source != of) {
             return Err(Problem::bad_request(
                 "`type` and `source` name different sources",
             ));
         }
-        (source, kind) = (Some(of), Some(found));
+        (source, kind) = (Some(of.to_owned()), Some(found));
     }
     let after = query.after.map(|text| text.parse::<Cursor>()).transpose();
     let after = after.map_err(|error| Problem::bad_request(error.to_string()))?;
@@ -255,14 +263,6 @@ fn delivery_json(delivery: &Delivery) -> Value {
         told["partition"] = json!(partition.values());
     }
     told
-}
-
-/// `issues.updated` into its source and kind.
-fn split_type(event_type: &str) -> Option<(String, Kind)> {
-    let (source, suffix) = event_type.split_once('.')?;
-    let kind = Kind::ALL.into_iter().find(|kind| kind.suffix() == suffix)?;
-    let of_source = Kind::OF_SOURCES.contains(&kind);
-    (of_source != (source == OPERATIONAL_SOURCE)).then(|| (source.to_owned(), kind))
 }
 
 fn limit(asked: Option<usize>) -> Result<usize, Problem> {

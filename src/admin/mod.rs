@@ -111,6 +111,7 @@ fn router(parts: Parts) -> Router {
         .route("/sources/{name}/poll", post(answers::poll))
         .route("/endpoints", get(answers::endpoints))
         .route("/endpoints/{name}/enable", post(answers::enable))
+        .route("/endpoints/{name}/test", post(answers::test))
         .route("/events", get(answers::events))
         .route("/events/{id}", get(answers::event))
         .route("/deliveries", get(answers::deliveries))

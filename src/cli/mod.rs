@@ -16,6 +16,7 @@ mod look;
 mod paint;
 mod receiver;
 mod secret;
+mod send_test;
 mod verify;
 
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ pub use check::check;
 pub use listen::listen;
 pub use look::look;
 pub use secret::secret;
+pub use send_test::send_test;
 pub use verify::verify_body;
 
 use crate::config::{self, Config};
@@ -81,6 +83,8 @@ pub enum Command {
     },
     /// Receive webhooks, verify them, and print type, subject and patch
     Listen(ListenArguments),
+    /// Send an endpoint one webhook that nothing happened for, and show what came back
+    SendTest(SendTestArguments),
     /// Verify a webhook that somebody received, and say exactly why if it is not to be believed
     Verify(VerifyArguments),
     /// Make a new secret for an endpoint
@@ -117,6 +121,23 @@ pub struct ListenArguments {
     )]
     pub secret: Option<String>,
     /// One JSON object a webhook
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `send-test` is told.
+#[derive(Debug, clap::Args)]
+pub struct SendTestArguments {
+    /// The endpoint's name
+    pub endpoint: String,
+    /// Like an event of this type, `issues.updated`, instead of `doorbell.test`; receivers take it
+    /// for true
+    #[arg(long = "type", value_name = "TYPE")]
+    pub event_type: Option<String>,
+    /// The item that such an event is about: a file with JSON, or `-` for standard input
+    #[arg(long, value_name = "FILE", requires = "event_type")]
+    pub item: Option<PathBuf>,
+    /// As JSON
     #[arg(long)]
     pub json: bool,
 }

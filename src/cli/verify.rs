@@ -49,7 +49,7 @@ pub fn verify_body(arguments: &VerifyArguments) -> anyhow::Result<ExitCode> {
     };
     let webhook = Webhook {
         headers,
-        body: body(&arguments.body)?,
+        body: read(&arguments.body)?,
     };
     let trust = match Trust::in_secrets(secrets) {
         Ok(trust) => trust,
@@ -94,7 +94,8 @@ fn headers(given: &[String]) -> anyhow::Result<Result<Vec<(String, String)>, Str
     Ok(Ok(headers))
 }
 
-fn body(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// The bytes of a file, or of standard input where it is `-`.
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut body = Vec::new();
     if path == Path::new("-") {
         std::io::stdin()

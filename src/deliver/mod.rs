@@ -10,6 +10,7 @@
 //! | `queue` | pure: turns between an endpoint's lanes, bounds, what is settled together |
 //! | `verdict` | pure: what an answer means, when to try again |
 //! | `attempt` | one POST |
+//! | `trial` | one POST for a person who tries an endpoint |
 //! | `worker` | the task of an endpoint, which carries the above out |
 
 mod attempt;
@@ -18,6 +19,7 @@ mod lane;
 mod queue;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod verdict;
 mod worker;
 
@@ -30,15 +32,17 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
 use crate::backoff::spread;
-use crate::client::{self, Resolver};
+use crate::client::Resolver;
 use crate::clock::Clock;
 use crate::config::{Endpoint, Live};
-use crate::event::{Kind, OPERATIONAL_SOURCE};
+use crate::event::{Event, Kind, OPERATIONAL_SOURCE, Trial};
 use crate::metrics::{DeliverMetrics, EndpointMetrics};
 use crate::name::Name;
 use crate::shutdown::{Phase, Shutdown};
 use crate::store::{Position, SourceId, Store, StoreError};
 use crate::time::Timestamp;
+
+pub use trial::{Tried, try_endpoint};
 
 use board::{Board, Inbox};
 use lane::{Kinds, WAITING_MAX};
@@ -78,6 +82,8 @@ pub enum StartError {
 #[derive(Clone, Debug)]
 pub struct Deliverer {
     endpoints: Arc<[Shown]>,
+    live: Live,
+    clients: Clients,
     store: Store,
     clock: Clock,
     tasks: TaskTracker,
@@ -118,18 +124,12 @@ impl Deliverer {
     /// Takes up deliveries where they were left, and new ones from now on. `sources` are the
     /// configured ones; the operational pseudo-source is added here.
     ///
-    /// Must be called inside a tokio runtime, after [`client::install_crypto_provider`].
+    /// Must be called inside a tokio runtime, after [`crate::client::install_crypto_provider`].
     ///
     /// # Errors
     /// [`StartError`]; nothing is running then.
     pub async fn start(parts: Parts, sources: &[(Name, SourceId)]) -> Result<Self, StartError> {
-        let client = |allow_private| {
-            client::webhooks(allow_private, parts.resolver).map_err(StartError::Client)
-        };
-        let clients = Clients {
-            guarded: client(false)?,
-            unguarded: client(true)?,
-        };
+        let clients = Clients::new(parts.resolver).map_err(StartError::Client)?;
         // Taken before the lanes are read: what is committed in between is told twice, not never.
         let news = parts.store.position();
         let after = *news.borrow();
@@ -185,6 +185,8 @@ impl Deliverer {
         tasks.close();
         Ok(Self {
             endpoints: shown.into(),
+            live: parts.live,
+            clients,
             store: kept,
             clock: parts.clock,
             tasks,
@@ -227,6 +229,14 @@ impl Deliverer {
         // An endpoint hears something, so it has a first lane; the poke makes it look around.
         shown.inbox.poke([0]);
         Ok(true)
+    }
+
+    /// Sends an endpoint one webhook that nothing happened for; `None` when none has this name.
+    pub async fn test(&self, endpoint: &str) -> Option<Tried> {
+        let endpoint = Arc::clone(self.live.load().endpoints.get(endpoint)?);
+        let (now, salt) = (self.clock.now(), fastrand::u64(..));
+        let event = Event::trial(Trial::Own, endpoint.name.as_str(), now, salt);
+        Some(trial::send(&endpoint, &event, &self.clients, &self.clock).await)
     }
 
     /// Resolves once a drain is done: attempts in flight have ended, their outcomes are on disk.

@@ -10,6 +10,7 @@ mod id;
 mod partition;
 mod query;
 mod render;
+mod trial;
 
 use std::fmt::Write as _;
 
@@ -23,6 +24,7 @@ pub use query::QueryError;
 pub use render::{
     Format, Payload, Redaction, RenderError, Rendered, Rendering, Template, TemplateError,
 };
+pub use trial::Trial;
 
 use crate::digest::Digest;
 use crate::time::Timestamp;
@@ -53,6 +55,8 @@ pub enum Kind {
     DeliveryDead,
     /// Operational: a source brought nothing new for `stale_after`.
     SourceStale,
+    /// Somebody tries an endpoint. Never stored, so it is not among [`Kind::ALL`].
+    Test = 15,
 }
 
 impl Kind {
@@ -87,6 +91,7 @@ impl Kind {
             Self::EndpointDisabled => "endpoint.disabled",
             Self::DeliveryDead => "delivery.dead",
             Self::SourceStale => "source.stale",
+            Self::Test => "test",
         }
     }
 
@@ -100,6 +105,15 @@ impl Kind {
     #[must_use]
     pub fn from_number(number: i64) -> Option<Self> {
         Self::ALL.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// A type's source and kind; [`Kind::ALL`] of the right source only.
+    #[must_use]
+    pub fn of_type(event_type: &str) -> Option<(&str, Self)> {
+        let (source, suffix) = event_type.split_once('.')?;
+        let kind = Self::ALL.into_iter().find(|kind| kind.suffix() == suffix)?;
+        let is_own = !Self::OF_SOURCES.contains(&kind);
+        (is_own == (source == OPERATIONAL_SOURCE)).then_some((source, kind))
     }
 
     /// The type of an event of this kind: `issues.updated`, `doorbell.source.failing`.

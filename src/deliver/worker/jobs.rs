@@ -72,12 +72,7 @@ impl Running {
     pub(super) fn attempt(&mut self, lane: usize, start: Start, event: Event) {
         let endpoint = Arc::clone(&self.worker.endpoint);
         let clock = self.worker.clock.clone();
-        let clients = &self.worker.clients;
-        let client = if endpoint.allow_private {
-            clients.unguarded.clone()
-        } else {
-            clients.guarded.clone()
-        };
+        let client = self.worker.clients.of(&endpoint).clone();
         self.jobs.push(Box::pin(async move {
             // Asked once, before the first attempt: from then on the event is the endpoint's.
             if start.attempts == 0 && !attempt::is_taken(&endpoint, &event).await {

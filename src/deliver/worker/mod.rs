@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tracing::{debug, error, warn};
 
+use crate::client::{self, Resolver};
 use crate::clock::Clock;
 use crate::config::{Endpoint, Live};
 use crate::event::{self, Kind};
@@ -54,6 +55,24 @@ pub(super) struct Clients {
     pub(super) guarded: reqwest::Client,
     /// Reaches every address.
     pub(super) unguarded: reqwest::Client,
+}
+
+impl Clients {
+    pub(super) fn new(resolver: Resolver) -> Result<Self, String> {
+        Ok(Self {
+            guarded: client::webhooks(false, resolver)?,
+            unguarded: client::webhooks(true, resolver)?,
+        })
+    }
+
+    /// The one that reaches what `endpoint` may be at.
+    pub(super) fn of(&self, endpoint: &Endpoint) -> &reqwest::Client {
+        if endpoint.allow_private {
+            &self.unguarded
+        } else {
+            &self.guarded
+        }
+    }
 }
 
 impl Worker {

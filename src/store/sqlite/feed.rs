@@ -137,6 +137,8 @@ fn commits_after(source: Option<i64>, kind: Option<Kind>) -> String {
         Some(Kind::EndpointDisabled) => " AND disabled > 0",
         Some(Kind::DeliveryDead) => " AND dead > 0",
         Some(Kind::SourceStale) => " AND stale > 0",
+        // None is ever stored.
+        Some(Kind::Test) => " AND FALSE",
         None => "",
     };
     format!(
