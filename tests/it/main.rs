@@ -27,3 +27,4 @@ mod semantics;
 mod signing;
 mod spine;
 mod tidy;
+mod trying;

@@ -62,6 +62,17 @@ impl Corpse {
         }
     }
 
+    /// Runs `doorbell ARGUMENTS` on its configuration to its end.
+    pub(crate) async fn ask(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_doorbell"));
+        command.args(arguments).arg("--config").arg(self.config());
+        command.stdin(Stdio::null());
+        let running = tokio::task::spawn_blocking(move || command.output());
+        let output = tokio::time::timeout(DEADLINE, running).await;
+        let output = output.expect("the command ends by itself");
+        output.expect("no panic").expect("doorbell starts")
+    }
+
     fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_doorbell"));
         command.args([verb, "--config"]).arg(self.config());
@@ -174,6 +185,17 @@ impl Doorbell {
         let answer = answer.send().await.expect("the admin API answers");
         assert_eq!(answer.status(), 200);
         Scrape::read(answer.text().await.expect("a whole scrape"))
+    }
+
+    /// Waits until so many deliveries to `endpoint` came to this end.
+    pub(crate) async fn until_ended(&self, endpoint: &str, outcome: &str, count: u32) {
+        let labels = [("endpoint", endpoint), ("outcome", outcome)];
+        wait_until("deliveries came to an end", async || {
+            let metrics = self.metrics().await;
+            let ended = metrics.value("doorbell_deliveries_total", &labels);
+            (ended == f64::from(count)).then_some(())
+        })
+        .await;
     }
 
     /// Waits until nothing waits to be delivered to `endpoint`.

@@ -70,13 +70,13 @@ pub(crate) fn client() -> reqwest::Client {
 }
 
 /// A server on a free port of this process, gone when dropped.
-struct Server {
-    url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    async fn serving(router: Router) -> Self {
+    pub(crate) async fn serving(router: Router) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound listener");
