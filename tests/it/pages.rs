@@ -100,17 +100,19 @@ async fn a_list_that_moves_while_it_is_walked_invents_and_loses_nothing() {
 
         let removed = Arc::new(Mutex::new(BTreeSet::new()));
         paged.meanwhile(moves(dialect as u64, Arc::clone(&removed)));
-        for _ in 0..rounds {
+        let mut events = 0;
+        for round in 0..=rounds {
+            if round == rounds {
+                paged.rest();
+            }
             let polled = doorbell.poll("list").await;
             assert_ne!(polled["outcome"], "error", "{dialect:?}: {polled}");
+            events += polled["events"].as_u64().expect("a count");
         }
-        paged.rest();
-        doorbell.poll("list").await;
         let quiet = doorbell.poll("list").await;
         assert_eq!(quiet["outcome"], "unchanged", "{dialect:?}: {quiet}");
-        doorbell.until_delivered("ops").await;
-
-        let rings = receiver.rings();
+        let events = usize::try_from(events).expect("few");
+        let rings = receiver.until_accepted(events).await;
         let story = Story::of("list", &rings);
         let known = story.told_to(&start);
         let list = paged.list();

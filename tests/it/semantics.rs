@@ -1,10 +1,13 @@
 //! What counts as a change, when it is believed, and what operators hear, through the real binary.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answering, Arrival, Doorbell, Receiver, Ring, Upstream, tickets, wait_until};
+use crate::harness::{
+    Answering, Arrival, Doorbell, Receiver, Ring, Story, Upstream, tickets, wait_until,
+};
 
 fn ticket(id: u64, words: &str) -> Value {
     json!({"id": id, "title": words})
@@ -22,6 +25,13 @@ fn config(upstream: &Upstream, receiver: &Receiver, deletes: &str, more: &str) -
 
 fn types(rings: &[Ring]) -> Vec<&str> {
     rings.iter().map(Ring::event_type).collect()
+}
+
+/// Each webhook once: what was accepted but not known to be when a process was killed comes again.
+fn once(rings: Vec<Ring>) -> Vec<Ring> {
+    let mut seen = BTreeSet::new();
+    let new = |ring: &Ring| seen.insert(ring.id.clone());
+    rings.into_iter().filter(new).collect()
 }
 
 #[tokio::test]
@@ -73,7 +83,7 @@ async fn a_source_without_news_is_stale_once_and_again_after_news() {
         wait_until("it is stale", async || {
             let polled = doorbell.poll("tickets").await;
             assert_eq!(polled["events"], 0, "{polled}");
-            (receiver.rings().len() >= count).then_some(())
+            (once(receiver.rings()).len() >= count).then_some(())
         })
         .await;
     };
@@ -86,7 +96,7 @@ async fn a_source_without_news_is_stale_once_and_again_after_news() {
     receiver.until_accepted(2).await;
     until_rung(&doorbell, 3).await;
 
-    let rings = receiver.until_accepted(3).await;
+    let rings = once(receiver.until_accepted(3).await);
     let stale = "doorbell.source.stale";
     assert_eq!(types(&rings), [stale, "tickets.created", stale]);
     let data = &rings[0].event["data"];
@@ -197,7 +207,7 @@ async fn a_run_of_failures_is_told_of_once_and_so_is_its_end() {
             assert_eq!(polled["outcome"], "unchanged", "{polled}");
         }
     }
-    let rings = receiver.until_accepted(4).await;
+    let rings = once(receiver.until_accepted(4).await);
     let (failing, recovered) = ("doorbell.source.failing", "doorbell.source.recovered");
     assert_eq!(types(&rings), [failing, recovered, failing, recovered]);
     for ring in rings {
@@ -282,6 +292,8 @@ async fn another_request_and_rules_without_bodies_begin_a_silent_baseline() {
     upstream.change("/other", Vec::clear);
     assert_eq!(doorbell.poll("tickets").await["events"], 2);
     let rings = receiver.until_accepted(3).await;
+    let story = Story::of("tickets", &rings);
+    let rings: Vec<Ring> = story.events().cloned().collect();
     let expected = ["tickets.updated", "tickets.deleted", "tickets.deleted"];
     assert_eq!(types(&rings), expected);
     assert!(rings[0].event["data"].get("current").is_none(), "thin");
