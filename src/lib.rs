@@ -14,7 +14,7 @@
 //! | 5 | [`admin`] [`cli`] | the HTTP API and `/metrics`; the commands of a person at a terminal |
 //! | 4 | [`poll`] [`deliver`] [`proxy`] | the three engines; they meet in the store and the upstream, never each other |
 //! | 3 | [`store`] [`upstream`] | durable verbs over a database; the shared client of an upstream |
-//! | 2 | [`config`] [`client`] [`metrics`] [`clock`] [`shutdown`] | files and environment; HTTP clients; series |
+//! | 2 | [`config`] [`client`] [`metrics`] [`clock`] [`shutdown`] [`threads`] | files and environment; HTTP clients; series; heavy work |
 //! | 1 | [`detect`] [`event`] [`schedule`] [`signature`] | pure: digest and diff; what rings; when next; sign and verify |
 //! | 0 | [`name`] [`digest`] [`time`] [`backoff`] [`secret`] | pure words |
 //!
@@ -47,5 +47,6 @@ pub mod secret;
 pub mod shutdown;
 pub mod signature;
 pub mod store;
+pub mod threads;
 pub mod time;
 pub mod upstream;

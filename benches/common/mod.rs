@@ -128,6 +128,14 @@ pub(crate) fn doorbell(folder: &Path, config: &str) -> Doorbell {
     }
 }
 
+/// Lets this thread run before those of doorbell, as far as the system allows it.
+///
+/// For threads of upstreams, receivers and clocks, which stand for other machines: on one machine
+/// they would compete with doorbell, and a latency would tell how busy they are.
+pub(crate) fn stand_for_other_machines() {
+    let _ = rustix::process::setpriority_process(None, -10);
+}
+
 /// The middle of `values`.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);

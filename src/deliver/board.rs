@@ -6,30 +6,55 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::store::Fresh;
 use crate::time::Timestamp;
+
+/// Most commits that wait in an inbox with their events; of those beyond only the lane is kept.
+const FRESH_MAX: usize = 64;
 
 /// Lanes of one endpoint whose sources committed events. Holds each lane once, so it is bounded by
 /// the number of sources.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    lanes: Mutex<BTreeSet<usize>>,
+    news: Mutex<News>,
     notify: Notify,
+}
+
+/// What an endpoint is told.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Commits of lanes, with their events, in order.
+    pub(super) fresh: Vec<(usize, Fresh)>,
+    /// Lanes with something to read.
+    pub(super) lanes: BTreeSet<usize>,
 }
 
 impl Inbox {
     /// Adds lanes.
     pub(super) fn poke(&self, lanes: impl IntoIterator<Item = usize>) {
-        self.lanes.lock().extend(lanes);
+        self.news.lock().lanes.extend(lanes);
         self.notify.notify_one();
     }
 
-    /// Lanes poked since the last call; waits for the first. Loses nothing when dropped: lanes are
-    /// taken in the moment of returning.
-    pub(super) async fn pokes(&self) -> BTreeSet<usize> {
+    /// Adds a commit of a lane's source.
+    pub(super) fn tell(&self, lane: usize, fresh: Fresh) {
+        let mut news = self.news.lock();
+        if news.fresh.len() < FRESH_MAX {
+            news.fresh.push((lane, fresh));
+        } else {
+            news.lanes.insert(lane);
+        }
+        drop(news);
+        self.notify.notify_one();
+    }
+
+    /// What was told since the last call; waits for the first. Loses nothing when dropped: news
+    /// are taken in the moment of returning.
+    pub(super) async fn news(&self) -> News {
         loop {
-            let lanes = std::mem::take(&mut *self.lanes.lock());
-            if !lanes.is_empty() {
-                return lanes;
+            let news = std::mem::take(&mut *self.news.lock());
+            if !news.lanes.is_empty() || !news.fresh.is_empty() {
+                return news;
             }
             self.notify.notified().await;
         }
@@ -100,12 +125,12 @@ mod tests {
         let inbox = Inbox::default();
         inbox.poke([3, 1]);
         inbox.poke([3]);
-        assert_eq!(inbox.pokes().await, BTreeSet::from([1, 3]));
+        assert_eq!(inbox.news().await.lanes, BTreeSet::from([1, 3]));
         let later = async {
             tokio::task::yield_now().await;
             inbox.poke([2]);
         };
-        let (pokes, ()) = tokio::join!(inbox.pokes(), later);
-        assert_eq!(pokes, BTreeSet::from([2]));
+        let (news, ()) = tokio::join!(inbox.news(), later);
+        assert_eq!(news.lanes, BTreeSet::from([2]));
     }
 }

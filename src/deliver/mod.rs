@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `lane` | pure: one endpoint's view of one source: order per subject, parking, watermark |
 //! | `queue` | pure: turns between an endpoint's lanes, bounds, what is settled together |
+//! | `pace` | pure: how backlogs make room for fresh events |
 //! | `verdict` | pure: what an answer means, when to try again |
 //! | `attempt` | one POST |
 //! | `trial` | one POST for a person who tries an endpoint |
@@ -16,6 +17,7 @@
 mod attempt;
 mod board;
 mod lane;
+mod pace;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -27,7 +29,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
@@ -39,13 +41,14 @@ use crate::event::{Event, Kind, OPERATIONAL_SOURCE, Trial};
 use crate::metrics::{DeliverMetrics, EndpointMetrics};
 use crate::name::Name;
 use crate::shutdown::{Phase, Shutdown};
-use crate::store::{Position, SourceId, Store, StoreError};
+use crate::store::{Fresh, Position, SourceId, Store, StoreError};
 use crate::time::Timestamp;
 
 pub use trial::{Tried, try_endpoint};
 
 use board::{Board, Inbox};
 use lane::{Kinds, WAITING_MAX};
+use pace::Pace;
 use queue::Queue;
 use verdict::RETRY_AFTER_MAX;
 use worker::{Clients, Worker};
@@ -131,10 +134,12 @@ impl Deliverer {
     pub async fn start(parts: Parts, sources: &[(Name, SourceId)]) -> Result<Self, StartError> {
         let clients = Clients::new(parts.resolver).map_err(StartError::Client)?;
         // Taken before the lanes are read: what is committed in between is told twice, not never.
+        let fresh = parts.store.fresh();
         let news = parts.store.position();
         let after = *news.borrow();
         let disabled = parts.store.disabled().await?;
         let config = parts.live.load_full();
+        let pace = Arc::new(Pace::default());
         let (mut shown, mut ready, mut hearers) = (Vec::new(), Vec::new(), Hearers::new());
         for endpoint in config.endpoints.values() {
             let inbox = Arc::new(Inbox::default());
@@ -166,6 +171,7 @@ impl Deliverer {
                 metrics,
                 inbox,
                 board,
+                pace: Arc::clone(&pace),
             };
             ready.push((worker, queue));
         }
@@ -175,7 +181,7 @@ impl Deliverer {
         }
         let (store, shutdown) = (parts.store, parts.shutdown);
         let kept = store.clone();
-        let tell = tell(store, (news, after), hearers);
+        let tell = tell(store, (fresh, news, after), hearers);
         tasks.spawn(async move {
             tokio::select! {
                 () = tell => {}
@@ -303,20 +309,45 @@ async fn restore(
 /// Pause after the news could not be read.
 const NEWS_PAUSE: Duration = Duration::from_secs(1);
 
-/// Pokes those who hear a source whenever it commits. Ends with the store.
+/// Tells those who hear a source whenever it commits: of small commits the events, of others that
+/// there is something to read. Ends with the store.
 async fn tell(
     store: Store,
-    (mut news, mut after): (watch::Receiver<Position>, Position),
+    (mut fresh, mut news, mut after): (
+        Option<mpsc::Receiver<Fresh>>,
+        watch::Receiver<Position>,
+        Position,
+    ),
     hearers: Hearers,
 ) {
     loop {
-        if news
-            .wait_for(|position| *position > after)
-            .await
-            .map(|_| ())
-            .is_err()
-        {
-            return;
+        let next = async {
+            match &mut fresh {
+                Some(fresh) => fresh.recv().await,
+                None => None,
+            }
+        };
+        tokio::select! {
+            // What became fresh is told before the position says so: once there is none left, the
+            // position tells of what was not.
+            biased;
+            Some(told) = next => {
+                if told.position == Position(after.0 + 1) {
+                    after = told.position;
+                    for (inbox, lane) in hearers.get(&told.source).into_iter().flatten() {
+                        inbox.tell(*lane, told.clone());
+                    }
+                    continue;
+                }
+                if told.position <= after {
+                    continue;
+                }
+            }
+            moved = news.wait_for(|position| *position > after) => {
+                if moved.is_err() {
+                    return;
+                }
+            }
         }
         match store.news(after).await {
             Ok((sources, position)) => {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
 use super::conclude::Trouble;
+use crate::threads;
 
 /// Bodies above this are worked on beside the runtime's threads, which callers need: at some
 /// 300 MB/s this many bytes take 0.2 ms.
@@ -20,8 +21,7 @@ impl Bench {
         Self(Arc::new(Semaphore::new(count)))
     }
 
-    /// Runs `work` here, or if it is heavy beside, and after everybody else: a thread of lower
-    /// priority leaves the processors to callers and deliveries.
+    /// Runs `work` here, or if it is heavy beside and behind everybody else's.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         heavy: bool,
@@ -31,25 +31,12 @@ impl Bench {
             return Ok(work());
         }
         let permit = Arc::clone(&self.0).acquire_owned().await;
-        let (sender, done) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("detect".to_owned());
-        let spawned = thread.spawn(move || {
+        let work = move || {
             // Held to the end of the work, even if nobody waits for it any more.
             let _permit = permit;
-            yield_to_others();
-            let _ = sender.send(work());
-        });
-        spawned.map_err(|_| Trouble::internal("no thread for the detection"))?;
-        done.await
-            .map_err(|_| Trouble::internal("detection panicked"))
-    }
-}
-
-/// Makes this thread, and on Linux only this one, run after those of normal priority.
-fn yield_to_others() {
-    const NICE: i32 = 10;
-    if cfg!(target_os = "linux") {
-        // Refused at worst, and then it runs as all others do.
-        let _ = rustix::process::setpriority_process(None, NICE);
+            work()
+        };
+        let done = threads::behind("detect", work).await;
+        done.ok_or_else(|| Trouble::internal("no thread for the detection, or it panicked"))
     }
 }

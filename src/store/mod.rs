@@ -184,6 +184,15 @@ impl Store {
         store.position()
     }
 
+    /// Small commits as they become visible, each before [`Self::position`] moves to it. For one
+    /// taker: a second one gets `None`. What does not fit the queue is left out, so a gap between
+    /// positions means that there is something to read.
+    #[must_use]
+    pub fn fresh(&self) -> Option<tokio::sync::mpsc::Receiver<Fresh>> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.fresh()
+    }
+
     /// Which sources committed events after `after`, and up to which position this holds.
     ///
     /// # Errors

@@ -317,6 +317,23 @@ pub struct Scanned {
     pub event: Option<Event>,
 }
 
+/// The events of a small commit, told to a deliverer in the moment they become visible, so that it
+/// need not read them.
+#[derive(Debug, Clone)]
+pub struct Fresh {
+    /// Where the commit stands.
+    pub position: Position,
+    /// Its source.
+    pub source: SourceId,
+    /// The source's newest event before.
+    pub after: EventKey,
+    /// All of its events, ascending, each with its content.
+    pub events: Arc<[Scanned]>,
+}
+
+/// Most events that are told as [`Fresh`]; more are read.
+pub const FRESH_MAX: usize = 32;
+
 /// Largest content that a scan brings along, so that a window of 256 holds at most 1 MiB.
 pub const SCAN_INLINE_BYTES: usize = 4 * 1024;
 

@@ -21,10 +21,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use crate::config::Order;
 use crate::detect::Subject;
 use crate::event::EventKey;
-use crate::store::{DeliveryId, LaneId, LaneState, Parked, Scanned, SourceId};
+use crate::store::{DeliveryId, FRESH_MAX, Fresh, LaneId, LaneState, Parked, Scanned, SourceId};
 use crate::time::Timestamp;
 
-pub(super) use words::{Asking, Kinds, Load, Start};
+pub(super) use words::{Asking, Kinds, Lag, Load, Start};
 use words::{Line, Slot, Stage, Waiting};
 
 use super::queue::Draft;
@@ -187,6 +187,22 @@ impl Lane {
         };
     }
 
+    /// Takes in the events of a commit, if everything before it was read and there is room for
+    /// them; else nothing happens and it says so.
+    pub(super) fn offer(&mut self, fresh: &Fresh, draft: &mut Draft) -> bool {
+        let is_next = self.scan == Scan::Done && self.cursor >= fresh.after;
+        if !is_next || !self.has_room_for(fresh.events.len()) {
+            return false;
+        }
+        for event in &*fresh.events {
+            // Read already, by a scan that was asked for before.
+            if event.key > self.cursor {
+                self.take(event.clone(), draft);
+            }
+        }
+        true
+    }
+
     /// Room for events, as many as [`Lane::begin_scan`] would ask for.
     fn room(&self) -> usize {
         let window = self.window.len();
@@ -195,10 +211,13 @@ impl Lane {
     }
 
     pub(super) fn wants_scan(&self) -> bool {
+        self.scan == Scan::Wanted && self.has_room_for(SCAN_MIN)
+    }
+
+    fn has_room_for(&self, events: usize) -> bool {
         let first = self.window.first_key_value();
         let span = first.map_or(0, |(_, slot)| self.met - slot.nth);
-        let is_roomy = self.room() >= SCAN_MIN && span < SPAN_MAX;
-        self.scan == Scan::Wanted && is_roomy && !self.is_crowded
+        self.room() >= events && span < SPAN_MAX && !self.is_crowded
     }
 
     /// After which event to read, and at most how many.
@@ -217,17 +236,21 @@ impl Lane {
         let is_all = events.len() < limit && self.scan == (Scan::Running { again: false });
         self.scan = if is_all { Scan::Done } else { Scan::Wanted };
         for event in events {
-            self.cursor = event.key;
-            if self.known.remove(&event.key) || !self.heard.contains(event.kind) {
-                continue;
-            }
-            self.backlog = self.backlog.saturating_sub(1);
-            self.meet(event, draft);
+            self.take(event, draft);
         }
         if is_all {
             self.backlog = 0;
             self.known.clear();
         }
+    }
+
+    fn take(&mut self, event: Scanned, draft: &mut Draft) {
+        self.cursor = event.key;
+        if self.known.remove(&event.key) || !self.heard.contains(event.kind) {
+            return;
+        }
+        self.backlog = self.backlog.saturating_sub(1);
+        self.meet(event, draft);
     }
 
     fn meet(&mut self, event: Scanned, draft: &mut Draft) {
@@ -269,6 +292,14 @@ impl Lane {
         }
         self.met += 1;
         self.window.insert(key, slot);
+    }
+
+    pub(super) fn lag(&self) -> Lag {
+        if self.window.len() > FRESH_MAX {
+            Lag::Backlog
+        } else {
+            Lag::Fresh
+        }
     }
 
     pub(super) fn is_ready(&self) -> bool {

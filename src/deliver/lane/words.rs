@@ -28,6 +28,15 @@ impl FromIterator<Kind> for Kinds {
     }
 }
 
+/// Whether a lane keeps up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::deliver) enum Lag {
+    /// It rings what was committed just now.
+    Fresh,
+    /// More waits than a burst of fresh events.
+    Backlog,
+}
+
 /// How far a delivery in memory has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::deliver) enum Stage {

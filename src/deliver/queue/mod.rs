@@ -13,11 +13,12 @@ use crate::detect::Subject;
 use crate::event::EventKey;
 use crate::name::Name;
 use crate::store::{
-    Announcement, Attempt, LaneId, LaneState, Parked, Scanned, Settled, Settling, SourceId, Then,
+    Announcement, Attempt, Fresh, LaneId, LaneState, Parked, Scanned, Settled, Settling, SourceId,
+    Then,
 };
 use crate::time::Timestamp;
 
-use crate::deliver::lane::{Asking, Kinds, Lane, Load, Start, WINDOW};
+use crate::deliver::lane::{Asking, Kinds, Lag, Lane, Load, Start, WINDOW};
 
 /// Most unsettled events of an endpoint in memory, over all lanes; with 4 KiB each some 16 MiB.
 const WINDOWS_MAX: u64 = 16 * WINDOW as u64;
@@ -76,6 +77,7 @@ pub(super) struct Queue {
     asked: BTreeMap<(usize, EventKey), Asking>,
     flying: usize,
     scanning: usize,
+    is_paced: bool,
     load: Load,
 }
 
@@ -125,6 +127,7 @@ impl Queue {
             asked: BTreeMap::new(),
             flying: 0,
             scanning: 0,
+            is_paced: false,
             load: Load::default(),
         };
         for index in 0..queue.lanes.len() {
@@ -146,14 +149,28 @@ impl Queue {
         self.at(lane, |lane, _| lane.poke());
     }
 
+    /// A lane's source made a small commit, and these are its events: taken in at once by a lane
+    /// that has read everything before them, if there is room; else they are read like others.
+    pub(super) fn offer(&mut self, lane: usize, fresh: &Fresh) {
+        let is_roomy = self.has_room_for(fresh.events.len());
+        self.at(lane, |lane, draft| {
+            if !is_roomy || !lane.offer(fresh, draft) {
+                lane.poke();
+            }
+        });
+    }
+
+    /// Whether so many more events may be read.
+    fn has_room_for(&self, events: usize) -> bool {
+        self.load.window + (self.scanning * WINDOW + events) as u64 <= WINDOWS_MAX
+            && self.load.waiting < PARKED_MAX
+            && self.draft.len() < DRAFT_MAX
+    }
+
     /// What is to be read now.
     pub(super) fn scans(&mut self) -> Vec<ScanJob> {
         let mut jobs = Vec::new();
-        while self.scanning < SCANS_MAX
-            && self.load.window + ((self.scanning + 1) * WINDOW) as u64 <= WINDOWS_MAX
-            && self.load.waiting < PARKED_MAX
-            && self.draft.len() < DRAFT_MAX
-        {
+        while self.scanning < SCANS_MAX && self.has_room_for(WINDOW) {
             let Some(index) = self.hungry.pop_front() else {
                 break;
             };
@@ -184,25 +201,46 @@ impl Queue {
         });
     }
 
-    /// Attempts to make now, in turn, until `concurrency` of them are in flight.
-    pub(super) fn starts(&mut self, now: Timestamp, concurrency: usize) -> Vec<(usize, Start)> {
+    /// Attempts to make now, in turn, until `concurrency` of them are in flight. `grant` is asked
+    /// before each whether it may be made, and told whether its lane has a backlog; lanes that may
+    /// not keep their turn.
+    pub(super) fn starts(
+        &mut self,
+        now: Timestamp,
+        concurrency: usize,
+        grant: &mut dyn FnMut(Lag) -> bool,
+    ) -> Vec<(usize, Start)> {
         while let Some(&(due, index, key)) = self.due.first()
             && due <= now
         {
             self.due.pop_first();
             self.at(index, |lane, _| lane.wake(key));
         }
-        let mut starts = Vec::new();
+        let (mut starts, mut held) = (Vec::new(), Vec::new());
         while self.flying < concurrency
             && let Some(index) = self.turn.pop_front()
         {
-            self.lanes[index].listed.turn = false;
+            let lane = &mut self.lanes[index];
+            if lane.is_ready() && !grant(lane.lag()) {
+                held.push(index);
+                continue;
+            }
+            lane.listed.turn = false;
             if let Some(start) = self.at(index, |lane, _| lane.start()) {
                 self.flying += 1;
                 starts.push((index, start));
             }
         }
+        self.is_paced = !held.is_empty();
+        for index in held.into_iter().rev() {
+            self.turn.push_front(index);
+        }
         starts
+    }
+
+    /// Whether lanes were ready that may not start yet.
+    pub(super) fn is_paced(&self) -> bool {
+        self.is_paced
     }
 
     /// An attempt that could not be made.

@@ -22,8 +22,9 @@ use crate::shutdown::{Phase, Shutdown};
 use crate::store::{Announcement, Attempt, DeliveryId, Store, StoreError, Then};
 use crate::time::Timestamp;
 
-use super::board::{Board, Inbox};
-use super::lane::Start;
+use super::board::{Board, Inbox, News};
+use super::lane::{Lag, Start};
+use super::pace::{self, Pace};
 use super::queue::Queue;
 use super::verdict::judge;
 use jobs::{Attempted, Loaded, Report, reports};
@@ -46,6 +47,7 @@ pub(super) struct Worker {
     pub(super) metrics: EndpointMetrics,
     pub(super) inbox: Arc<Inbox>,
     pub(super) board: Arc<Board>,
+    pub(super) pace: Arc<Pace>,
 }
 
 /// The two clients that all endpoints share.
@@ -128,11 +130,7 @@ impl Running {
                         self.take(report);
                     }
                 }
-                pokes = inbox.pokes() => {
-                    for lane in pokes {
-                        self.queue.poke(lane);
-                    }
-                }
+                news = inbox.news() => self.hear(news),
                 () = tokio::time::sleep(pause) => self.keep_time(),
                 () = &mut drain, if !self.is_draining => self.is_draining = true,
             }
@@ -158,6 +156,19 @@ impl Running {
         self.publish();
     }
 
+    fn hear(&mut self, news: News) {
+        for (lane, fresh) in news.fresh {
+            if self.may_start() {
+                self.queue.offer(lane, &fresh);
+            } else {
+                self.queue.poke(lane);
+            }
+        }
+        for lane in news.lanes {
+            self.queue.poke(lane);
+        }
+    }
+
     fn may_start(&self) -> bool {
         self.worker.board.is_enabled() && !self.is_draining && self.refusals == 0
     }
@@ -168,8 +179,19 @@ impl Running {
             self.worker.endpoint = Arc::clone(endpoint);
         }
         let concurrency = self.worker.endpoint.concurrency;
+        let (now, pace) = (Instant::now(), Arc::clone(&self.worker.pace));
+        let mut grant = |lag| match lag {
+            Lag::Backlog => pace.grant(now),
+            Lag::Fresh => {
+                pace.fresh(now);
+                true
+            }
+        };
         let mut unloaded = Vec::new();
-        for (lane, mut start) in self.queue.starts(self.worker.clock.now(), concurrency) {
+        let starts = self
+            .queue
+            .starts(self.worker.clock.now(), concurrency, &mut grant);
+        for (lane, mut start) in starts {
             match start.event.take() {
                 Some(event) => self.attempt(lane, start, event),
                 None => unloaded.push((lane, start)),
@@ -355,6 +377,7 @@ impl Running {
         let due = self.queue.next_due().filter(|_| self.may_start());
         // A due delivery without a free slot is started when an attempt ends.
         let is_free = self.queue.flying() < self.worker.endpoint.concurrency;
+        let paced = (is_free && self.queue.is_paced() && self.may_start()).then_some(pace::TICK);
         let due = due.filter(|_| is_free);
         let due = due.map(|due| due.since(self.worker.clock.now()));
         let beat = self
@@ -362,6 +385,7 @@ impl Running {
             .map(|beat| beat.saturating_duration_since(Instant::now()));
         due.into_iter()
             .chain(beat)
+            .chain(paced)
             .min()
             .unwrap_or(SLEEP_MAX)
             .min(SLEEP_MAX)

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::numbering::{self, Rung, Seal, Tally};
+use super::fresh::{self, Unnumbered};
+use super::numbering::{self, Rung, Seal, Sealed, Tally};
 use super::packed::{Packed, Packer};
 use super::{Sqlite, items, sources, unknown, unseen};
 use crate::detect::Subject;
@@ -15,12 +16,13 @@ use crate::event::{Cause, Kind, Partition};
 use crate::store::{
     Committed, ItemChange, LARGE_CHANGES, Mark, PollCommit, SnapshotId, SourceId, StoreError,
 };
+use crate::threads;
 use crate::time::Timestamp;
 
 /// Bytes of a chunk: a few large items hold the writer as long as many small ones.
 pub(super) const CHUNK_BYTES: usize = 2 * 1024 * 1024;
 
-/// Bytes that are packed on the runtime's thread, in less than 0.2 ms; more go to a blocking one.
+/// Bytes that are packed on the runtime's thread, in less than 0.2 ms; more behind it.
 const PACK_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes that weigh as much as a row, in the writer's measure of a job.
@@ -32,8 +34,8 @@ pub(super) struct Head {
     pub(super) source: SourceId,
     pub(super) snapshot: SnapshotId,
     pub(super) partition: Partition,
-    at: Timestamp,
-    cause: Cause,
+    pub(super) at: Timestamp,
+    pub(super) cause: Cause,
     memory: String,
     settles: bool,
     /// Of a large poll, those that are not written yet.
@@ -64,8 +66,9 @@ impl Sqlite {
             let large = tokio::spawn(Arc::clone(self).commit_large(head, changes));
             return large.await.unwrap_or(Err(StoreError::Closed));
         }
+        let events = Unnumbered::of(&changes);
         let changes = pack(changes, bytes).await?;
-        let poll = Arc::new((head, changes));
+        let poll = Arc::new((head, changes, events));
         if let Some(committed) = self.commit_small(&poll, bytes).await? {
             return Ok(committed);
         }
@@ -79,27 +82,36 @@ impl Sqlite {
     /// `None`: an unfinished poll of the source stands in the way.
     async fn commit_small(
         &self,
-        poll: &Arc<(Head, Vec<Change>)>,
+        poll: &Arc<(Head, Vec<Change>, Option<Unnumbered>)>,
         bytes: usize,
     ) -> Result<Option<Committed>, StoreError> {
         let rows = weight(poll.1.len() + poll.0.marks.len(), bytes);
         let poll = Arc::clone(poll);
-        self.write(rows, move |connection| {
-            let (head, changes) = &*poll;
+        self.write_and_tell(rows, move |connection, told| {
+            let (head, changes, events) = &*poll;
             let sql = "SELECT 1 FROM unfinished WHERE source = ?1";
             if connection.prepare_cached(sql)?.exists([head.source.0])? {
                 return Ok(None);
             }
             let mut tally = Tally::default();
             if changes.is_empty() {
-                return head.finish(connection, None, &tally).map(Some);
+                let sealed = head.finish(connection, None, &tally)?;
+                return Ok(Some(sealed.committed));
             }
+            let before = match events {
+                Some(_) => Some(fresh::newest(connection, head.source)?),
+                None => None,
+            };
             let generation = numbering::next_generation(connection)?;
             for change in changes {
                 tally.grown += items::replace(connection, head.snapshot, generation, change)?;
                 tally.ring(connection, (generation, &head.partition), change)?;
             }
-            head.finish(connection, Some(generation), &tally).map(Some)
+            let sealed = head.finish(connection, Some(generation), &tally)?;
+            if let (Some(events), Some(before)) = (events, before) {
+                *told = Some(events.numbered(connection, (head, before), &sealed)?);
+            }
+            Ok(Some(sealed.committed))
         })
         .await
     }
@@ -127,8 +139,8 @@ pub(super) async fn pack(
     if bytes <= PACK_BYTES_MAX {
         return Ok(pack());
     }
-    let packing = tokio::task::spawn_blocking(pack).await;
-    packing.map_err(|_| StoreError::Closed)
+    let packed = threads::behind("pack", pack).await;
+    packed.ok_or_else(|| StoreError::Database("no thread to compress with".to_owned()))
 }
 
 /// Bytes of a change's texts.
@@ -160,7 +172,7 @@ impl Head {
         connection: &Connection,
         generation: Option<i64>,
         tally: &Tally,
-    ) -> Result<Committed, StoreError> {
+    ) -> Result<Sealed, StoreError> {
         let sql = "UPDATE snapshots SET memory = ?3, settled = max(settled, ?4),
                 generation = coalesce(?5, generation), items = items + ?6
             WHERE id = ?1 AND source = ?2";
@@ -176,7 +188,7 @@ impl Head {
             return Err(unknown("snapshot"));
         }
         unseen::mark(connection, self.snapshot, &self.marks)?;
-        let mut committed = Committed::default();
+        let mut sealed = Sealed::default();
         if let Some(generation) = generation.filter(|_| tally.events() > 0) {
             let seal = Seal {
                 source: self.source,
@@ -184,10 +196,10 @@ impl Head {
                 at: self.at,
                 cause: self.cause,
             };
-            committed = seal.set(connection, tally)?;
+            sealed = seal.set(connection, tally)?;
         }
         numbering::announce(connection, self.at, &self.announcements)?;
-        Ok(committed)
+        Ok(sealed)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::packed::Unpacker;
-use super::{At, Sqlite, counted, impossible, numbering, stored};
+use super::{At, Sqlite, counted, fresh, impossible, numbering, stored};
 use crate::detect::Subject;
 use crate::event::{Event, EventId, EventKey, Kind, ORDINAL_MAX, Partition};
 use crate::name::Name;
@@ -127,16 +127,7 @@ fn find_all(
 
 /// Registers a lane that begins after the source's newest visible event.
 fn register(connection: &Connection, endpoint: &Name, source: SourceId) -> Result<(), StoreError> {
-    let sql = "SELECT generation, count FROM commits WHERE source = ?1
-        ORDER BY generation DESC LIMIT 1";
-    let newest: Option<(i64, i64)> = connection
-        .prepare_cached(sql)?
-        .query_one([source.0], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let watermark = newest.map_or(EventKey::START, |(generation, count)| {
-        let ordinal = u32::try_from(count - 1).unwrap_or(ORDINAL_MAX);
-        EventKey::new(generation, ordinal)
-    });
+    let watermark = fresh::newest(connection, source)?;
     let sql = "INSERT INTO lanes(endpoint, source, watermark) VALUES (?1, ?2, ?3)
         ON CONFLICT DO NOTHING";
     connection.prepare_cached(sql)?.execute(params![

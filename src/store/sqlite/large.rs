@@ -109,7 +109,8 @@ impl Sqlite {
             connection
                 .prepare_cached(sql)?
                 .execute([generation, head.snapshot.0])?;
-            head.finish(connection, Some(generation), &tally)
+            let sealed = head.finish(connection, Some(generation), &tally)?;
+            Ok(sealed.committed)
         })
         .await
     }

@@ -8,6 +8,7 @@ mod commit;
 mod deliveries;
 mod fault;
 mod feed;
+mod fresh;
 mod items;
 mod lanes;
 mod large;
@@ -36,7 +37,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{LaneId, Position, StoreError};
+use super::{Fresh, LaneId, Position, StoreError};
 use crate::clock::Clock;
 use crate::config;
 use crate::metrics::StoreMetrics;
@@ -51,12 +52,16 @@ use writer::{Job, Writer};
 /// Jobs that may wait for the writer; a caller beyond waits for a place. Some four transactions.
 const QUEUE_MAX: usize = 1_024;
 
+/// Commits told and not taken in yet; what comes beyond is read. Some 4 MiB at their largest.
+const FRESH_QUEUE_MAX: usize = 256;
+
 /// An open database.
 pub(super) struct Sqlite {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     readers: Readers,
     position: watch::Receiver<Position>,
+    fresh: Mutex<Option<mpsc::Receiver<Fresh>>>,
     /// Lanes asked for since the store was opened: those that the configuration still has.
     active: Mutex<HashSet<LaneId>>,
     turns: Turns,
@@ -78,6 +83,10 @@ impl Sqlite {
 
     pub(in crate::store) fn position(&self) -> watch::Receiver<Position> {
         self.position.clone()
+    }
+
+    pub(in crate::store) fn fresh(&self) -> Option<mpsc::Receiver<Fresh>> {
+        self.fresh.lock().take()
     }
 
     pub(in crate::store) async fn size_bytes(&self) -> Result<u64, StoreError> {
@@ -110,6 +119,17 @@ impl Sqlite {
             .unwrap_or(Err(StoreError::Closed))
     }
 
+    /// Like [`Self::write`] for work that makes events visible, which it may tell the deliverer of.
+    async fn write_and_tell<T, F>(&self, rows: usize, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&Connection, &mut Option<Fresh>) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (job, outcome) = Job::telling(rows, work);
+        self.send(job).await?;
+        outcome.await.unwrap_or(Err(StoreError::Closed))
+    }
+
     /// Like [`Self::write`], but returns once the writer has taken the work into its queue.
     async fn hand_in<T, F>(
         &self,
@@ -120,10 +140,14 @@ impl Sqlite {
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        let jobs = self.jobs.lock().clone().ok_or(StoreError::Closed)?;
         let (job, outcome) = Job::new(rows, work);
-        jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+        self.send(job).await?;
         Ok(outcome)
+    }
+
+    async fn send(&self, job: Job) -> Result<(), StoreError> {
+        let jobs = self.jobs.lock().clone().ok_or(StoreError::Closed)?;
+        jobs.send(job).await.map_err(|_| StoreError::Closed)
     }
 
     async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
@@ -132,6 +156,15 @@ impl Sqlite {
         T: Send + 'static,
     {
         self.readers.read(work).await
+    }
+
+    /// Like [`Self::read`] for what takes long.
+    async fn read_behind<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.readers.read_behind(work).await
     }
 }
 
@@ -165,12 +198,14 @@ fn start(
     let newest = connection.query_one("SELECT position FROM meta", [], |row| row.get(0))?;
     let (jobs, queue) = mpsc::channel(QUEUE_MAX);
     let (sender, position) = watch::channel(Position(newest));
+    let (teller, fresh) = mpsc::channel(FRESH_QUEUE_MAX);
     let writer = Writer {
         connection,
         checkpointer: Checkpointer::start(&settings.path)?,
         jobs: queue,
         line: line::Line::default(),
         position: sender,
+        fresh: teller,
         metrics,
         files: files.clone(),
         lock,
@@ -184,6 +219,7 @@ fn start(
         thread: Mutex::new(Some(thread)),
         readers,
         position,
+        fresh: Mutex::new(Some(fresh)),
         active: Mutex::default(),
         turns: Turns::default(),
         files,

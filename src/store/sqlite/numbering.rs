@@ -7,7 +7,7 @@ use super::packed::{Packed, Packer};
 use super::{counted, unknown};
 use crate::detect::Subject;
 use crate::event::{Cause, EventId, EventKey, Kind, ORDINAL_MAX, Partition};
-use crate::store::{Announcement, COMMITTED_IDS_MAX, Committed, SourceId, StoreError};
+use crate::store::{Announcement, COMMITTED_IDS_MAX, Committed, Position, SourceId, StoreError};
 use crate::time::Timestamp;
 
 /// How many kinds a commit counts.
@@ -95,11 +95,7 @@ pub(super) struct Seal {
 
 impl Seal {
     /// Takes the sequence and the position, and writes the commit that shows the events.
-    pub(super) fn set(
-        &self,
-        connection: &Connection,
-        tally: &Tally,
-    ) -> Result<Committed, StoreError> {
+    pub(super) fn set(&self, connection: &Connection, tally: &Tally) -> Result<Sealed, StoreError> {
         let count = tally.events();
         let sql = "UPDATE sources SET sequence = sequence + ?2 WHERE id = ?1 RETURNING sequence";
         let last: Option<i64> = connection
@@ -140,15 +136,26 @@ impl Seal {
         ])?;
         let id = |ordinal| EventId::new(EventKey::new(self.generation, ordinal), salt);
         let ordinals = (0..=ORDINAL_MAX).zip(0..count);
-        Ok(Committed {
+        let committed = Committed {
             events: counted(count),
             ids: ordinals
                 .take(COMMITTED_IDS_MAX)
                 .map(|(ordinal, _)| id(ordinal))
                 .collect(),
             first_sequence: counted(first),
+        };
+        Ok(Sealed {
+            position: Position(position),
+            committed,
         })
     }
+}
+
+/// What a seal made.
+#[derive(Debug, Default)]
+pub(super) struct Sealed {
+    pub(super) position: Position,
+    pub(super) committed: Committed,
 }
 
 /// Packs operational events, which are small and few.

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::schema;
 use crate::store::StoreError;
+use crate::threads;
 
 /// Readers at once. Reads are short; more would only compete for the cores.
 const READERS: u32 = 3;
@@ -17,6 +18,8 @@ const READERS: u32 = 3;
 pub(super) struct Readers {
     free: Arc<Mutex<Vec<Connection>>>,
     turns: Arc<Semaphore>,
+    /// All but one: short reads never wait for long ones alone.
+    heavy: Semaphore,
 }
 
 impl Readers {
@@ -27,6 +30,7 @@ impl Readers {
         Ok(Self {
             free: Arc::new(Mutex::new(free)),
             turns: Arc::new(Semaphore::new(READERS as usize)),
+            heavy: Semaphore::new(READERS as usize - 1),
         })
     }
 
@@ -36,10 +40,36 @@ impl Readers {
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
+        let reading = tokio::task::spawn_blocking(self.reading(work).await?);
+        // The task is never cancelled; it ends early only by a panic or with the runtime.
+        reading.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Like [`Self::read`] for what takes long: it runs after everybody else's work.
+    pub(super) async fn read_behind<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let _heavy = self.heavy.acquire().await.map_err(|_| StoreError::Closed)?;
+        let reading = self.reading(work).await?;
+        let read = threads::behind("store-reader", reading).await;
+        read.unwrap_or_else(|| Err(StoreError::Database("no thread for a read".to_owned())))
+    }
+
+    /// `work` with a connection, once one is free.
+    async fn reading<T, F>(
+        &self,
+        work: F,
+    ) -> Result<impl FnOnce() -> Result<T, StoreError> + Send + 'static, StoreError>
+    where
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let turn = turn.map_err(|_| StoreError::Closed)?;
         let free = Arc::clone(&self.free);
-        let reading = tokio::task::spawn_blocking(move || {
+        Ok(move || {
             let connection = free.lock().pop().ok_or(StoreError::Closed)?;
             // A read that panics must not take its connection along: after three nobody could
             // read any more.
@@ -51,9 +81,7 @@ impl Readers {
             free.lock().push(connection);
             drop(turn);
             outcome.unwrap_or_else(|_| Err(StoreError::Database("a read panicked".to_owned())))
-        });
-        // The task is never cancelled; it ends early only by a panic or with the runtime.
-        reading.await.unwrap_or(Err(StoreError::Closed))
+        })
     }
 
     /// Waits for the reads that run, then closes the connections.

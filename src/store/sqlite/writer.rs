@@ -13,7 +13,7 @@ use super::line::Line;
 use super::lock::Lock;
 use super::{Files, fault, sweep};
 use crate::metrics::StoreMetrics;
-use crate::store::{Position, StoreError};
+use crate::store::{Fresh, Position, StoreError};
 
 /// Transactions between two sweeps under load, so that a sweep ends although jobs keep coming.
 const SWEEP_EVERY: u32 = 8;
@@ -27,12 +27,14 @@ pub(super) struct Job {
 /// What the writer needs of a job: to do it, and later to tell its caller.
 trait Work: Send {
     fn run(&mut self, connection: &Connection) -> Result<(), StoreError>;
+    fn fresh(&mut self) -> Option<Fresh>;
     fn answer(self: Box<Self>, fate: Result<(), StoreError>);
 }
 
 struct Task<F, T> {
     work: Option<F>,
     value: Option<T>,
+    fresh: Option<Fresh>,
     caller: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -46,10 +48,23 @@ impl Job {
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
+        Self::telling(rows, |connection, _| work(connection))
+    }
+
+    /// Like [`Self::new`]; the work may also leave what is told once it is visible.
+    pub(super) fn telling<T, F>(
+        rows: usize,
+        work: F,
+    ) -> (Self, oneshot::Receiver<Result<T, StoreError>>)
+    where
+        F: FnOnce(&Connection, &mut Option<Fresh>) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
         let (caller, outcome) = oneshot::channel();
         let task = Task {
             work: Some(work),
             value: None,
+            fresh: None,
             caller,
         };
         let work = Box::new(task);
@@ -59,13 +74,18 @@ impl Job {
 
 impl<T, F> Work for Task<F, T>
 where
-    F: FnOnce(&Connection) -> Result<T, StoreError> + Send,
+    F: FnOnce(&Connection, &mut Option<Fresh>) -> Result<T, StoreError> + Send,
     T: Send,
 {
     fn run(&mut self, connection: &Connection) -> Result<(), StoreError> {
         let work = self.work.take().ok_or(StoreError::Closed)?;
-        self.value = Some(work(connection)?);
+        self.value = Some(work(connection, &mut self.fresh)?);
         Ok(())
+    }
+
+    fn fresh(&mut self) -> Option<Fresh> {
+        // What failed was rolled back, whatever it had left.
+        self.fresh.take().filter(|_| self.value.is_some())
     }
 
     fn answer(self: Box<Self>, fate: Result<(), StoreError>) {
@@ -83,6 +103,7 @@ pub(super) struct Writer {
     pub(super) jobs: mpsc::Receiver<Job>,
     pub(super) line: Line,
     pub(super) position: watch::Sender<Position>,
+    pub(super) fresh: mpsc::Sender<Fresh>,
     pub(super) metrics: StoreMetrics,
     pub(super) files: Files,
     pub(super) lock: Lock,
@@ -156,6 +177,10 @@ impl Writer {
         if fate.is_ok() {
             self.metrics.committed(started.elapsed());
             self.metrics.sized(self.files.size_bytes().unwrap_or(0));
+            for fresh in batch.iter_mut().filter_map(|job| job.work.fresh()) {
+                // Without room, or without a deliverer, the position alone tells of it.
+                let _ = self.fresh.try_send(fresh);
+            }
             // Before the answers, so that whoever got one finds the position moved.
             sweep_due = self.publish();
         }

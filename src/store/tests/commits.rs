@@ -1,6 +1,7 @@
 //! Polls become visible whole, numbered without gaps.
 
 use super::*;
+use crate::event::Partition;
 
 #[tokio::test]
 async fn poll_becomes_items_bodies_and_events_in_their_order() {
@@ -336,4 +337,49 @@ async fn marks_are_set_and_cleared_by_small_and_large_polls_alike() {
         poll.marks = vec![mark(0, None), mark(count, None)];
         store.commit(poll).await.expect("commits");
     }
+}
+
+#[tokio::test]
+async fn small_commits_are_told_as_a_scan_would_read_them() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let mut fresh = store.fresh().expect("the first taker gets it");
+    assert!(store.fresh().is_none(), "there is one taker");
+    let silent = ItemChange {
+        event: None,
+        ..created("quiet")
+    };
+    let mut after = EventKey::START;
+    for changes in [
+        vec![created("a"), silent, created("b")],
+        vec![put(Kind::Updated, "a", "7")],
+    ] {
+        let mut poll = place.poll(&issues, changes);
+        // The second one is of a partition, whose events have lines of their own.
+        let is_first = after == EventKey::START;
+        poll.partition = Partition::from_stored(if is_first { "" } else { r#"{"repo":"a"}"# });
+        store.commit(poll).await.expect("commits");
+        let told = fresh.try_recv().expect("told before the answer");
+        assert_eq!((told.source, told.after), (issues.id, after));
+        assert_eq!(told.position, *store.position().borrow());
+        let read = store.scan(issues.id, after, 100).await.expect("reads");
+        assert_eq!(format!("{:?}", told.events), format!("{read:?}"));
+        after = read.last().expect("events").key;
+    }
+
+    let large = "x".repeat(SCAN_INLINE_BYTES);
+    for changes in [
+        Vec::new(),
+        many(LARGE_CHANGES + 1),
+        vec![put(Kind::Created, "large", &format!("\"{large}\""))],
+    ] {
+        let poll = store.commit(place.poll(&issues, changes)).await;
+        poll.expect("commits");
+        assert!(fresh.try_recv().is_err(), "that is read");
+    }
+    let mut lost = place.poll(&issues, vec![created("c")]);
+    lost.snapshot = SnapshotId(99);
+    store.commit(lost).await.expect_err("no such snapshot");
+    assert!(fresh.try_recv().is_err(), "it did not happen");
 }

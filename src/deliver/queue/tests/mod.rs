@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::deliver::lane::WAITING_MAX;
 use crate::event::Kind;
-use world::{LANES, Outcome, Step, World, restored, steps};
+use world::{LANES, Outcome, Step, Told, World, restored, steps};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
@@ -63,6 +63,50 @@ fn a_flood_of_one_source_delays_another_by_one_turn() {
         turns += 1;
     }
     assert!(turns <= 2, "{turns} slots became free before it had one");
+}
+
+#[test]
+fn a_fresh_event_is_taken_in_without_a_read() {
+    let mut world = World::new(Order::Subject);
+    for told in [Told::Offered, Told::OfferedTwice] {
+        world.take(Step::Commit {
+            lane: 1,
+            count: 2,
+            subject: 0,
+            spread: 2,
+            kind: Kind::Created,
+            told,
+        });
+        assert_eq!(world.flying.len(), 2);
+        assert!(world.scans.is_empty(), "nothing is left to read");
+        world.finish_all();
+    }
+}
+
+#[test]
+fn a_backlog_that_is_held_up_keeps_its_turn_and_nobody_elses() {
+    // Five of the backlog are in flight, and no more than five start by themselves.
+    let mut world = World::with_events(Order::Subject, 200);
+    world.commit(1, 1, 1);
+
+    let mut fresh_alone = |lag| lag == Lag::Fresh;
+    let started = world.queue.starts(world.now, 16, &mut fresh_alone);
+    assert_eq!(
+        started.iter().map(|(lane, _)| *lane).collect::<Vec<_>>(),
+        [1]
+    );
+    assert!(world.queue.is_paced());
+    let mut two = 2;
+    let mut two_more = |_| {
+        two -= 1;
+        two >= 0
+    };
+    let started = world.queue.starts(world.now, 16, &mut two_more);
+    assert_eq!(started.len(), 2, "as many as were granted");
+    assert!(world.queue.is_paced());
+    let started = world.queue.starts(world.now, 16, &mut |_| true);
+    assert_eq!(started.len(), 8, "up to the concurrency");
+    assert!(!world.queue.is_paced());
 }
 
 #[test]
@@ -143,6 +187,7 @@ fn events_that_nobody_hears_cost_no_transaction_of_their_own() {
         subject: 0,
         spread: 1,
         kind: Kind::Deleted,
+        told: Told::Poked,
     });
     world.take(Step::Scan { works: true });
     assert!(world.settling.is_none() && world.flying.is_empty());

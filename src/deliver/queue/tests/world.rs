@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use crate::deliver::lane::WAITING_MAX;
 use crate::deliver::queue::*;
 use crate::event::Kind;
+use crate::store::Position;
 
 const HEARD: [Kind; 2] = [Kind::Created, Kind::Updated];
 const CONCURRENCY: usize = 5;
@@ -70,6 +71,21 @@ impl Disk {
         scanned.collect()
     }
 
+    fn fresh(&self, after: EventKey) -> Fresh {
+        let all = ScanJob {
+            lane: 0,
+            source: SourceId(0),
+            after,
+            limit: usize::MAX,
+        };
+        Fresh {
+            position: Position(0),
+            source: SourceId(0),
+            after,
+            events: self.scan(all).into(),
+        }
+    }
+
     fn waiting(&self) -> Vec<Parked> {
         let waiting = self.parked.values().filter(|row| row.due.is_some());
         let mut waiting: Vec<Parked> = waiting.cloned().collect();
@@ -108,6 +124,7 @@ pub(super) enum Step {
         subject: u8,
         spread: u8,
         kind: Kind,
+        told: Told,
     },
     Finish {
         index: usize,
@@ -135,6 +152,17 @@ pub(super) enum Step {
     },
 }
 
+/// How the queue hears of a commit.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Told {
+    /// There is something to read.
+    Poked,
+    /// With its events.
+    Offered,
+    /// With its events, and once more when they are known.
+    OfferedTwice,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Outcome {
     Accept,
@@ -149,13 +177,15 @@ pub(super) enum Outcome {
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let kind = prop::sample::select(vec![Kind::Created, Kind::Updated, Kind::Deleted]);
     let count = prop_oneof![8 => 1..6_usize, 1 => 200..400_usize];
-    let commit = (0..LANES, count, 0..4_u8, 1..4_u8, kind).prop_map(
-        |(lane, count, subject, spread, kind)| Step::Commit {
+    let told = prop::sample::select(vec![Told::Poked, Told::Offered, Told::OfferedTwice]);
+    let commit = (0..LANES, count, 0..4_u8, 1..4_u8, (kind, told)).prop_map(
+        |(lane, count, subject, spread, (kind, told))| Step::Commit {
             lane,
             count,
             subject,
             spread,
             kind,
+            told,
         },
     );
     let outcome = prop_oneof![
@@ -205,16 +235,11 @@ impl World {
                 subject,
                 spread,
                 kind,
+                told,
             } => {
-                self.committed += 1;
-                for ordinal in 0..count {
-                    let subject = usize::from(subject) + ordinal % usize::from(spread);
-                    let ordinal = u32::try_from(ordinal).expect("few");
-                    let key = EventKey::new(self.committed, ordinal);
-                    let event = (kind, subject.to_string().into());
-                    self.disks[lane].events.insert(key, event);
-                }
-                self.queue.poke(lane);
+                let subjects = (0..count).map(|n| usize::from(subject) + n % usize::from(spread));
+                let subjects = subjects.collect();
+                self.add((lane, kind), subjects, told);
             }
             Step::Finish { index, outcome } if index < self.flying.len() => {
                 self.finish(index, outcome);
@@ -261,11 +286,33 @@ impl World {
         self.pump();
     }
 
+    fn add(&mut self, (lane, kind): (usize, Kind), subjects: Vec<usize>, told: Told) {
+        let last = self.disks[lane].events.last_key_value();
+        let after = last.map_or(EventKey::START, |(key, _)| *key);
+        self.committed += 1;
+        for (ordinal, subject) in (0..).zip(subjects) {
+            let key = EventKey::new(self.committed, ordinal);
+            let event = (kind, subject.to_string().into());
+            self.disks[lane].events.insert(key, event);
+        }
+        let offers = match told {
+            Told::Poked => 0,
+            Told::Offered => 1,
+            Told::OfferedTwice => 2,
+        };
+        for _ in 0..offers {
+            self.queue.offer(lane, &self.disks[lane].fresh(after));
+        }
+        if offers == 0 {
+            self.queue.poke(lane);
+        }
+    }
+
     /// Does what the queue asks for, and checks that it may.
     pub(super) fn pump(&mut self) {
         self.scans.extend(self.queue.scans());
         self.asks.extend(self.queue.asks());
-        for (lane, start) in self.queue.starts(self.now, CONCURRENCY) {
+        for (lane, start) in self.queue.starts(self.now, CONCURRENCY, &mut |_| true) {
             self.check_start(lane, &start);
             self.flying.push((lane, start));
         }
@@ -456,15 +503,8 @@ impl World {
     }
 
     pub(super) fn commit(&mut self, lane: usize, count: usize, subjects: usize) {
-        self.committed += 1;
-        for ordinal in 0..count {
-            let key = EventKey::new(self.committed, u32::try_from(ordinal).expect("few"));
-            let subject = (ordinal % subjects).to_string().into();
-            self.disks[lane]
-                .events
-                .insert(key, (Kind::Created, subject));
-        }
-        self.queue.poke(lane);
+        let subjects = (0..count).map(|ordinal| ordinal % subjects).collect();
+        self.add((lane, Kind::Created), subjects, Told::Poked);
         self.pump();
         while !self.scans.is_empty() {
             self.take(Step::Scan { works: true });
