@@ -1,5 +1,7 @@
 //! The checked types of what a source asks for: the request, and how its pages follow each other.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, Method};
 
 use super::template::{Template, Variable};
@@ -29,6 +31,19 @@ pub enum RequestBody {
     Json(Template),
     /// Any other text, of the type that a header names.
     Text(Template),
+}
+
+/// Where an incremental listing goes on.
+#[derive(Debug, Clone)]
+pub struct Cursor {
+    /// What of an item says how far the listing has come.
+    pub from: Path,
+    /// Where the value is sent; `None`: where a text has `{{cursor}}`.
+    pub parameter: Option<Parameter>,
+    /// What is sent first; `None`: nothing.
+    pub initial: Option<Template>,
+    /// How far back before the value is asked; `None`: one step of the value's precision.
+    pub lookback: Option<Duration>,
 }
 
 /// How a list that comes in pages is walked.
@@ -91,9 +106,12 @@ impl Request {
     /// Whether it differs from poll to poll.
     #[must_use]
     pub fn is_of_the_moment(&self) -> bool {
-        self.templates()
-            .flat_map(Template::variables)
-            .any(Variable::is_of_the_moment)
+        self.variables().any(Variable::is_of_the_moment)
+    }
+
+    /// All of its variables.
+    pub fn variables(&self) -> impl Iterator<Item = &Variable> {
+        self.templates().flat_map(Template::variables)
     }
 
     /// All of its texts that may hold variables.

@@ -110,12 +110,17 @@ fn source(source: &Source) -> String {
         "GET" => String::new(),
         method => format!("{method} "),
     };
+    let since = source.cursor.as_ref().map_or_else(String::new, |cursor| {
+        format!(", what is new by {}", cursor.from.as_str())
+    });
     let pages = source.paginate.as_ref().map(|paginate| {
         let (by, most) = (paginate.by.label(), paginate.pages_max);
         format!(", in pages by {by}, at most {most}")
     });
     let (path, pages) = (source.request.path.as_str(), pages.unwrap_or_default());
-    format!("{name}: {method}{upstream}{path}, {when}, {what}{pages}{forget}{confirm}{stale}")
+    format!(
+        "{name}: {method}{upstream}{path}, {when}, {what}{since}{pages}{forget}{confirm}{stale}"
+    )
 }
 
 /// Partitions that the configuration itself names; of those that follow another source's items

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, Method};
 use ipnet::IpNet;
 use url::Url;
 
-use super::asking::{Paginate, Request};
+use super::asking::{Cursor, Paginate, Request};
 use super::each::Each;
 use crate::detect::Rules;
 use crate::event::{Filter, Glob, Rendering};
@@ -194,6 +194,8 @@ pub struct Source {
     pub each: Option<Each>,
     /// What it asks for.
     pub request: Request,
+    /// Where its listing goes on; `None`: it is listed whole.
+    pub cursor: Option<Cursor>,
     /// How its pages are walked; `None`: its answer is whole.
     pub paginate: Option<Paginate>,
     /// When it is polled.

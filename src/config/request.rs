@@ -1,6 +1,7 @@
 //! What a source asks for: method, path, query, headers, body, and how its pages are walked.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, Method};
@@ -14,7 +15,7 @@ use super::source::json_path;
 use super::template::{self, Template, Variable};
 use super::value::Value;
 use super::words::{self, shown};
-use super::{PageAt, PageBy, Paginate, Parameter, Request, RequestBody, given};
+use super::{Cursor, PageAt, PageBy, Paginate, Parameter, Request, RequestBody, given};
 
 /// Most query parameters.
 const QUERY_MAX: usize = 64;
@@ -50,6 +51,14 @@ const PAGINATE: Keys = Keys {
     ],
     later: &[],
 };
+
+const CURSOR: Keys = Keys {
+    now: &["from", "param", "into", "initial", "lookback"],
+    later: &[],
+};
+
+/// How far back a cursor may ask again.
+const LOOKBACK: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(366 * 24);
 
 /// Which keys belong to which way of paging.
 const BELONG: [(&str, &[&str]); 5] = [
@@ -306,6 +315,59 @@ fn json(value: Value<'_>, depth: usize) -> Option<Json> {
     }
 }
 
+/// Reads where a listing goes on, for a source with `request`.
+pub(super) fn cursor(
+    value: Value<'_>,
+    request: Option<&Request>,
+    scope: Scope<'_>,
+) -> Option<Cursor> {
+    let table = value.table(&CURSOR)?;
+    let from = table.required("from", "\"$.updated_at\"", one_value);
+    let initial = table.optional("initial", |v| {
+        let alone = Scope {
+            cursor: false,
+            ..scope
+        };
+        let template = templated_text(v, alone)?;
+        let waits = |v: &Variable| matches!(v, Variable::LastSuccess | Variable::LastSuccessUnix);
+        if template.variables().any(waits) {
+            v.fault("there is no last success when `initial` is asked for, write `{{now}}`");
+            return None;
+        }
+        Some(template)
+    });
+    let request = request?;
+    let holds = |template: &Template| template.variables().any(|v| *v == Variable::Cursor);
+    let parameter = if table.has("param") {
+        if request.templates().any(holds) {
+            let message = "`param` sends the cursor, `{{cursor}}` would send it twice";
+            table.context.fault(table.place("param"), message);
+            return None;
+        }
+        Some(parameter(&table, "\"since\"", Some(request))?)
+    } else if request.templates().any(holds) {
+        None
+    } else {
+        let message = "nobody is told how far it is: add `param = \"since\"`, or write \
+                       `{{cursor}}` in the request";
+        table.context.absent(table.home.clone(), message);
+        return None;
+    };
+    // A query parameter or header can be left out, these cannot.
+    let body = request.body.as_ref().map(RequestBody::template);
+    let must_have = std::iter::once(&request.path).chain(body);
+    if !table.has("initial") && must_have.into_iter().any(holds) {
+        let message = "`{{cursor}}` has no value at first, add `initial = \"…\"`";
+        table.context.absent(table.home.clone(), message);
+    }
+    Some(Cursor {
+        from: from?,
+        parameter,
+        initial,
+        lookback: table.optional("lookback", |v| v.duration(&LOOKBACK)),
+    })
+}
+
 /// Reads how pages are walked, for a source with `request`.
 pub(super) fn paginate(value: Value<'_>, request: Option<&Request>) -> Option<Paginate> {
     let table = value.table(&PAGINATE)?;
@@ -401,10 +463,7 @@ fn parameter(table: &Table<'_>, example: &str, request: Option<&Request>) -> Opt
         return Some(Parameter::Body(names.collect()));
     }
     if request.query.iter().any(|(known, _)| *known == name) {
-        let message = format!(
-            "`{}` is given twice, by `paginate` and by `query`",
-            shown(&name)
-        );
+        let message = format!("`{}` is given twice, here and by `query`", shown(&name));
         table.context.fault(table.place("param"), message);
         return None;
     }

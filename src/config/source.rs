@@ -14,7 +14,8 @@ use super::request::Scope;
 use super::value::Value;
 use super::words::{self, shown};
 use super::{
-    Baseline, Confirm, Deletes, Each, Every, Format, Keep, Paginate, Request, Source, each, request,
+    Baseline, Confirm, Cursor, Deletes, Each, Every, Format, Keep, Paginate, Request, Source,
+    Variable, each, request,
 };
 
 /// Bounds of `every`: ten polls a second are a load test, once a year is no watch.
@@ -54,6 +55,7 @@ pub(super) const SOURCE: Keys = Keys {
         "query",
         "headers",
         "body",
+        "cursor",
         "paginate",
         "every",
         "format",
@@ -73,7 +75,7 @@ pub(super) const SOURCE: Keys = Keys {
         "keep",
         "body_bytes_max",
     ],
-    later: &["respect_cache", "cursor", "observe", "on_write", "serve"],
+    later: &["respect_cache", "observe", "on_write", "serve"],
 };
 const DELETES: Keys = Keys {
     now: &["tombstone"],
@@ -90,7 +92,7 @@ const GUARD: Keys = Keys {
 
 pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) -> Option<Source> {
     let upstream = table.required("upstream", "\"NAME\"", |v| upstream_name(v, declared));
-    let (each, request, paginate) = asked(name, table, declared);
+    let asked = asked(name, table, declared);
     let every = table.required("every", "\"30s\"", every);
     let formats = [("auto", Format::Auto), ("json", Format::Json)];
     let formats_later = ["ndjson", "csv", "xml", "feed", "html", "text", "bytes"];
@@ -130,7 +132,7 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
     }
     Some(Source {
         name: name.clone(),
-        each,
+        each: asked.each,
         rules: Arc::new(rules),
         deletes,
         forget,
@@ -149,32 +151,76 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
         keep: table.or("keep", Keep::Bodies, |v| v.one_of(&keeps, &[])),
         body_bytes_max: usize::try_from(body_bytes).unwrap_or(usize::MAX),
         upstream: upstream?,
-        request: request?,
-        paginate,
+        request: asked.request?,
+        cursor: asked.cursor,
+        paginate: asked.paginate,
         every: every?,
     })
 }
 
-/// What is asked for, as far as it is right: partitions, request, pages.
-fn asked(
-    name: &Name,
-    table: &Table<'_>,
-    declared: &Declared<'_>,
-) -> (Option<Each>, Option<Request>, Option<Paginate>) {
+/// What is asked for, as far as it is right.
+struct Asked {
+    each: Option<Each>,
+    request: Option<Request>,
+    cursor: Option<Cursor>,
+    paginate: Option<Paginate>,
+}
+
+fn asked(name: &Name, table: &Table<'_>, declared: &Declared<'_>) -> Asked {
     let each = table.optional("each", |v| each::each(v, name.as_str(), declared));
     let names: Vec<&str> = each.iter().flat_map(Each::names).collect();
     let scope = Scope {
         // What is wrong with `each` was told of.
         partition: (each.is_some() || !table.has("each")).then_some(&names[..]),
-        cursor: false,
+        cursor: table.has("cursor"),
     };
     let request = request::request(table, scope);
+    let cursor = table.optional("cursor", |v| request::cursor(v, request.as_ref(), scope));
     let paginate = table.optional("paginate", |v| request::paginate(v, request.as_ref()));
-    if table.has("paginate") && !table.has("items") {
-        let message = "`paginate` is about items, add `items` and `id`";
-        table.context.absent(table.place("paginate"), message);
+    for key in ["cursor", "paginate"] {
+        if table.has(key) && !table.has("items") {
+            let message = format!("`{key}` is about items, add `items` and `id`");
+            table.context.absent(table.place(key), message);
+        }
     }
-    (each, request, paginate)
+    let (of_cursor, of_page) = (
+        cursor.as_ref().and_then(|cursor| cursor.parameter.as_ref()),
+        paginate
+            .as_ref()
+            .and_then(|paginate| paginate.by.parameter()),
+    );
+    if of_cursor.is_some() && of_cursor == of_page {
+        let message = "`cursor` and `paginate` send the same parameter, give them two names";
+        table.context.fault(table.place("paginate"), message);
+    }
+    lists_whole(table, request.as_ref());
+    Asked {
+        each,
+        request,
+        cursor,
+        paginate,
+    }
+}
+
+/// What is missing was deleted only where all is listed.
+fn lists_whole(table: &Table<'_>, request: Option<&Request>) {
+    let is_since = |v: &Variable| matches!(v, Variable::LastSuccess | Variable::LastSuccessUnix);
+    let mut variables = request.into_iter().flat_map(Request::variables);
+    let lister = if table.has("cursor") {
+        "`cursor`"
+    } else if variables.any(is_since) {
+        "`{{last_success}}`"
+    } else {
+        return;
+    };
+    let is_full = table.value("deletes").and_then(|v| v.as_text()) == Some("full");
+    if is_full {
+        let message = format!(
+            "{lister} lists what changed alone, so nothing that is missing was deleted: leave \
+             `deletes = \"full\"` out, or give a tombstone"
+        );
+        table.context.fault(table.place("deletes"), message);
+    }
 }
 
 /// The name of an upstream that the file has.

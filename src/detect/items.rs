@@ -3,6 +3,8 @@
 //! Decides where items stand, what identifies them, and which responses are none. Leaves what of
 //! an item counts to [`super::form`].
 
+use std::ops::Range;
+
 use super::cursor::Cursor;
 use super::form::{ITEM_FORM, Spelling, Writer};
 use super::plan::Step;
@@ -35,6 +37,11 @@ impl Page {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// Where they stand.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        self.items.iter().map(|item| item.entry.range.clone())
     }
 }
 

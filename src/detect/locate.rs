@@ -55,7 +55,15 @@ pub(super) fn items(
 pub fn pick(body: &[u8], path: &Path) -> Result<Option<String>, Unreadable> {
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let text = str::from_utf8(text).map_err(|error| Unreadable::Json(error.to_string()))?;
-    let mut cursor = Cursor::checked(text)?;
+    let picked = pick_in(&mut Cursor::checked(text)?, path)?;
+    Ok(picked.map(|picked| String::from_utf8_lossy(picked).into_owned()))
+}
+
+/// The same, of the value at `cursor`, which is known to be JSON.
+pub(super) fn pick_in<'a>(
+    cursor: &mut Cursor<'a>,
+    path: &Path,
+) -> Result<Option<&'a [u8]>, Unreadable> {
     let mut plan = Plan::new(Listed::Only, 0);
     if let Some(steps) = path.simple() {
         plan.add(steps, End::Listed);
@@ -69,11 +77,12 @@ pub fn pick(body: &[u8], path: &Path) -> Result<Option<String>, Unreadable> {
             plan.add(steps, End::Listed);
         }
     }
+    let text = cursor.text();
     let mut ranges = Vec::new();
-    find(&mut cursor, &plan, Plan::ROOT, &mut ranges)?;
+    find(cursor, &plan, Plan::ROOT, &mut ranges)?;
     match ranges.as_slice() {
         [] => Ok(None),
-        [range] => Ok(Some(text[range.clone()].to_owned())),
+        [range] => Ok(Some(&text[range.clone()])),
         several => {
             let message = format!("`{path}` selects {} values, not one", several.len());
             Err(Unreadable::Shape(message))

@@ -21,6 +21,7 @@ mod number;
 mod patch;
 mod path;
 mod plan;
+mod progress;
 mod rules;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -37,6 +38,7 @@ pub use items::{Page, SUBJECT_BYTES_MAX, join, page, read, unite};
 pub use locate::pick;
 pub use patch::{PATCH_OPERATIONS_MAX, patch};
 pub use path::{Path, PathError};
+pub use progress::Progress;
 pub use rules::{Fields, Rules};
 
 use crate::digest::Digest;

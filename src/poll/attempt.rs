@@ -2,7 +2,7 @@
 //! guard, content.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use super::walk::{self, Pages, Walked, Walker};
 use super::{Outcome, Room, redigest, request};
 use crate::client::Validators;
 use crate::config::{self, Deletes, Keep, Values};
-use crate::detect::{self, Walk};
+use crate::detect::{self, Progress, Unreadable, Walk};
 use crate::digest::Digest;
 use crate::store::Memory;
 use crate::time::Timestamp;
@@ -60,9 +60,10 @@ impl Attempt<'_> {
         let comparable = self.has_snapshot
             && self.memory.rules == Some(identity.rules)
             && self.memory.policy == Some(identity.policy);
+        let progress = self.progress();
         let request = match self.request {
             Some(request) => Cow::Borrowed(request),
-            None => Cow::Owned(self.rendered()?),
+            None => Cow::Owned(self.rendered(progress.as_ref())?),
         };
         let asked = asked(&self.source, &request);
         // What is undecided was not committed, so nothing that says "the same" would say of what;
@@ -78,6 +79,7 @@ impl Attempt<'_> {
             identity,
             asked,
             began: self.began,
+            progress,
             raw: None,
             walk: self.memory.walk,
             validators: Validators::default(),
@@ -112,15 +114,42 @@ impl Attempt<'_> {
         }
     }
 
+    /// How far an incremental listing has come. Under another request or other rules it begins
+    /// anew: what is compared must be listed whole.
+    fn progress(&self) -> Option<Progress> {
+        let cursor = self.source.cursor.as_ref()?;
+        let goes_on = self.has_snapshot && self.memory.rules == Some(self.identity.rules);
+        let progress = self.memory.progress.clone().filter(|_| goes_on);
+        let partition = self.seat.partition.values();
+        progress.or_else(|| request::initial(cursor, &self.values(None, &partition)))
+    }
+
     /// What is asked for now.
-    fn rendered(&self) -> Result<Request, Trouble> {
-        let values = Values {
-            cursor: None,
+    fn rendered(&self, progress: Option<&Progress>) -> Result<Request, Trouble> {
+        let lookback = self
+            .source
+            .cursor
+            .as_ref()
+            .and_then(|cursor| cursor.lookback);
+        let cursor = progress
+            .map(|progress| progress.asked(lookback))
+            .transpose()?;
+        let partition = self.seat.partition.values();
+        let values = self.values(cursor.as_deref(), &partition);
+        Ok(request::render(self.upstream, &self.source, &values)?)
+    }
+
+    fn values<'v>(
+        &self,
+        cursor: Option<&'v str>,
+        partition: &'v BTreeMap<String, String>,
+    ) -> Values<'v> {
+        Values {
+            cursor,
             now: self.began,
             last_success: self.memory.asked_at,
-            partition: &self.seat.partition.values(),
-        };
-        Ok(request::render(self.upstream, &self.source, &values)?)
+            partition,
+        }
     }
 
     async fn walk(&self, first: &Request, validators: &Validators) -> Result<Walked, Trouble> {
@@ -141,14 +170,19 @@ impl Attempt<'_> {
         mut learnt: Learnt,
     ) -> Result<What, Trouble> {
         let several = pages.sheets.len() > 1;
-        let mut seen = self.read(pages).await?;
+        let (mut seen, progress) = self.read(pages, learnt.progress.take()).await?;
+        learnt.progress = progress;
         learnt.walk = Some(seen.walk.digest);
         // Whoever forgets must know what the walk lacks.
         if last_walk == learnt.walk && self.source.forget.is_none() {
             return Ok(What::Same(Outcome::Unchanged, learnt));
         }
         let basis = self.basis(learnt.identity.rules).await?;
-        if several && self.source.deletes == Deletes::Full && lacks_any(&basis, &seen.walk) {
+        let may_delete =
+            several && self.source.deletes == Deletes::Full && lacks_any(&basis, &seen.walk);
+        // What an incremental listing skips is behind it for good.
+        let is_last_chance = self.source.cursor.is_some();
+        if several && (may_delete || is_last_chance) {
             seen = self.walk_again(request, seen, &mut learnt).await?;
             learnt.walk = Some(seen.walk.digest);
         }
@@ -165,7 +199,7 @@ impl Attempt<'_> {
         learnt: &mut Learnt,
     ) -> Result<Seen, Trouble> {
         let source = self.seat.source.name.as_str();
-        tracing::debug!(source, "items are missing: all pages are read once more");
+        tracing::debug!(source, "all pages are read once more");
         let Walked::Whole(again) = self.walk(request, &Validators::default()).await? else {
             return Err(Trouble::internal("an unconditional walk was not modified"));
         };
@@ -174,7 +208,8 @@ impl Attempt<'_> {
         }
         // Of neither walk alone.
         learnt.raw = None;
-        let second = self.read(again).await?;
+        let (second, progress) = self.read(again, learnt.progress.take()).await?;
+        learnt.progress = progress;
         let heavy = first.walk.entries.len() > INLINE_ITEMS_MAX;
         let work = move || {
             let pages = u32::try_from(first.bodies.len()).unwrap_or(u32::MAX);
@@ -185,13 +220,28 @@ impl Attempt<'_> {
         self.room.bench.run(heavy, work).await
     }
 
-    async fn read(&self, pages: Pages) -> Result<Seen, Trouble> {
+    /// Reads the pages, and how far an incremental listing has come with them.
+    async fn read(
+        &self,
+        pages: Pages,
+        progress: Option<Progress>,
+    ) -> Result<(Seen, Option<Progress>), Trouble> {
         let bodies = pages.bodies();
         let heavy = pages.bytes() > INLINE_BYTES_MAX;
-        let source = Arc::clone(&self.source);
-        let read = move || walk::read(pages.sheets, &source).and_then(detect::join);
-        let walk = self.room.bench.run(heavy, read).await??;
-        Ok(Seen { walk, bodies })
+        let (source, texts, now) = (Arc::clone(&self.source), bodies.clone(), self.began);
+        let read = move || {
+            let pages = walk::read(pages.sheets, &source)?;
+            let progress = match &source.cursor {
+                None => None,
+                Some(cursor) => {
+                    let pages = texts.iter().map(AsRef::as_ref).zip(&pages);
+                    Progress::furthest(progress.as_ref(), pages, &cursor.from, now)?
+                }
+            };
+            Ok::<_, Unreadable>((detect::join(pages)?, progress))
+        };
+        let (walk, progress) = self.room.bench.run(heavy, read).await??;
+        Ok((Seen { walk, bodies }, progress))
     }
 
     /// Judges the walk, and draws up what is committed of it.

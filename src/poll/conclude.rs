@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::client::Validators;
 use crate::config::{Every, Source};
-use crate::detect::{Held, Pending, Unreadable};
+use crate::detect::{Held, Pending, Progress, Unreadable};
 use crate::digest::{Digest, RawDigest};
 use crate::event::{self, Kind, Partition};
 use crate::schedule::{self, FAILURES, Plan, Severity};
@@ -58,6 +58,8 @@ pub(super) struct Learnt {
     pub(super) asked: Option<Digest>,
     /// When the poll began.
     pub(super) began: Timestamp,
+    /// How far the listing has come, if it is incremental.
+    pub(super) progress: Option<Progress>,
     /// Digest of the body.
     pub(super) raw: Option<RawDigest>,
     /// Digest of the walk that it is.
@@ -184,7 +186,9 @@ pub(super) fn success(terms: Terms<'_>, found: Found) -> Conclusion {
         What::Changes(changes, learnt, pending) => {
             learn(&mut memory, learnt, terms);
             if let Some(pending) = pending {
-                // The same answer again is to be looked at.
+                // The same is to be asked for again, and the same answer to be looked at.
+                memory.progress.clone_from(&before.progress);
+                memory.asked_at = before.asked_at;
                 (memory.raw, memory.walk) = (None, None);
                 memory.validators = Validators::default();
                 memory.pending = Some(Arc::new(pending));
@@ -336,6 +340,7 @@ fn learn(memory: &mut Memory, learnt: Learnt, terms: Terms<'_>) {
     memory.policy = Some(learnt.identity.policy);
     memory.asked = learnt.asked;
     memory.asked_at = Some(learnt.began);
+    memory.progress = learnt.progress;
     memory.raw = learnt.raw;
     memory.walk = learnt.walk;
     memory.validators = learnt.validators;

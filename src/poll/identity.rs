@@ -67,7 +67,7 @@ fn joined(request: Digest, rules: Digest) -> Digest {
 /// The identity of what is asked now, where that differs from poll to poll: validators belong to
 /// one request alone (RFC 9110 section 8.8).
 pub(super) fn asked(source: &config::Source, request: &Request) -> Option<Digest> {
-    if !source.request.is_of_the_moment() {
+    if source.cursor.is_none() && !source.request.is_of_the_moment() {
         return None;
     }
     let mut form = Form::default();
@@ -101,6 +101,11 @@ fn request_form(upstream: &config::Upstream, source: &config::Source) -> Vec<u8>
     } else if request.method != Method::GET {
         form.add(request.method.as_str().as_bytes());
     }
+    if let Some(cursor) = &source.cursor {
+        // How far back it asks is no other question.
+        form.add(cursor.from.as_str().as_bytes());
+        form.add_parameter(cursor.parameter.as_ref());
+    }
     if let Some(paginate) = &source.paginate {
         // Where an answer goes on is a part of what is asked; how far it may go is not.
         form.add_paging(&paginate.by);
@@ -125,13 +130,17 @@ impl Form {
             Some(PageAt::Header(name)) => self.add(name.as_str().as_bytes()),
             None => {}
         }
-        if let Some(parameter) = by.parameter() {
-            let place = matches!(parameter, Parameter::Body(_));
-            self.add(&[u8::from(place)]);
-            self.add(parameter.to_string().as_bytes());
-        }
+        self.add_parameter(by.parameter());
         if let PageBy::Page { start, .. } = by {
             self.add(&start.to_le_bytes());
+        }
+    }
+
+    fn add_parameter(&mut self, parameter: Option<&Parameter>) {
+        if let Some(parameter) = parameter {
+            let is_in_body = matches!(parameter, Parameter::Body(_));
+            self.add(&[u8::from(is_in_body)]);
+            self.add(parameter.to_string().as_bytes());
         }
     }
 

@@ -64,12 +64,15 @@ pub async fn look(
     now: Timestamp,
 ) -> Result<Look, LookError> {
     let told = |trouble: Trouble| LookError(trouble.message);
-    let values = Values {
+    let mut values = Values {
         cursor: None,
         now,
         last_success: None,
         partition: &BTreeMap::new(),
     };
+    let cursor = source.cursor.as_ref();
+    let progress = cursor.and_then(|cursor| request::initial(cursor, &values));
+    values.cursor = progress.as_ref().map(|progress| &*progress.text);
     let request = request::render(upstream, source, &values);
     let request = request.map_err(|failure| told(failure.into()))?;
     let (method, url) = (request.method.to_string(), request.url.to_string());

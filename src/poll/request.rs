@@ -8,8 +8,11 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use serde_json::Value;
+use url::{Url, form_urlencoded};
 
-use crate::config::{self, RequestBody, Template, Values, Variable};
+use crate::config::{self, Cursor, Parameter, RequestBody, Template, Values, Variable};
+use crate::detect::Progress;
 use crate::time::Timestamp;
 use crate::upstream::{Failure, Reason, Request, Upstream};
 
@@ -60,13 +63,32 @@ pub(super) fn render(
     if matches!(asked.body, Some(RequestBody::Json(_))) && !headers.contains_key(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    Ok(Request {
+    let request = Request {
         method: asked.method.clone(),
         url,
         home: true,
         headers,
         body: Bytes::from(body),
         body_bytes_max: source.body_bytes_max,
+    };
+    let parameter = source
+        .cursor
+        .as_ref()
+        .and_then(|cursor| cursor.parameter.as_ref());
+    match parameter.zip(values.cursor) {
+        Some((parameter, cursor)) => with(&request, parameter, &cursor.into())
+            .map_err(|why| unfit(format!("the cursor is {why}"))),
+        None => Ok(request),
+    }
+}
+
+/// Where an incremental listing begins.
+pub(super) fn initial(cursor: &Cursor, values: &Values<'_>) -> Option<Progress> {
+    let initial = cursor.initial.as_ref()?;
+    let text = initial.render(values, |_, value, out| out.push_str(value))?;
+    Some(Progress {
+        text: text.into(),
+        is_initial: true,
     })
 }
 
@@ -91,7 +113,7 @@ fn text(body: &RequestBody, values: &Values<'_>) -> Result<String, Failure> {
     let values = with_past(values);
     let text = match body {
         RequestBody::Json(template) => template.render(&values, |_, value, out| {
-            let literal = serde_json::Value::from(value).to_string();
+            let literal = Value::from(value).to_string();
             out.push_str(&literal[1..literal.len() - 1]);
         }),
         RequestBody::Text(template) => template.render(&values, |_, value, out| {
@@ -124,4 +146,77 @@ fn percent_encode(text: &str, also: &str, out: &mut String) {
 
 fn unfit(message: String) -> Failure {
     Failure::new(Reason::Request, message)
+}
+
+/// `request` with `name` as `parameter`.
+///
+/// # Errors
+/// What `name` or the body is that it cannot be.
+pub(super) fn with(
+    request: &Request,
+    parameter: &Parameter,
+    name: &Value,
+) -> Result<Request, &'static str> {
+    let mut request = request.clone();
+    match parameter {
+        Parameter::Query(parameter) => {
+            let text = match name {
+                Value::String(text) => text.clone(),
+                Value::Number(number) => number.to_string(),
+                other => return Err(kind(other)),
+            };
+            set_query(&mut request.url, parameter, &text);
+        }
+        Parameter::Body(path) => {
+            let body: Value =
+                serde_json::from_slice(&request.body).map_err(|_| "for a body that is no JSON")?;
+            let body = set_member(body, path, name).ok_or("for a body that has no such place")?;
+            request.body = Bytes::from(body.to_string());
+        }
+    }
+    Ok(request)
+}
+
+/// Sets a query parameter; all others stay as they are spelled.
+fn set_query(url: &mut Url, name: &str, value: &str) {
+    let is_other = |pair: &&str| {
+        let mut parsed = form_urlencoded::parse(pair.as_bytes());
+        !pair.is_empty() && parsed.next().is_none_or(|(known, _)| known != name)
+    };
+    let query = url.query().unwrap_or_default();
+    let mut pairs: Vec<String> = query
+        .split('&')
+        .filter(is_other)
+        .map(str::to_owned)
+        .collect();
+    let ours = form_urlencoded::Serializer::new(String::new())
+        .append_pair(name, value)
+        .finish();
+    pairs.push(ours);
+    url.set_query(Some(&pairs.join("&")));
+}
+
+/// Sets a member of objects within objects; `None` when one of them is no object.
+fn set_member(mut body: Value, path: &[String], value: &Value) -> Option<Value> {
+    let mut at = &mut body;
+    for name in path {
+        at = at
+            .as_object_mut()?
+            .entry(name)
+            .or_insert_with(|| Value::Object(serde_json::Map::new()));
+    }
+    *at = value.clone();
+    Some(body)
+}
+
+/// What kind of value it is.
+pub(super) const fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
 }

@@ -15,7 +15,7 @@ use super::request;
 use super::{
     FailingPartition, LastError, PartitionsStatus, SourceCondition, SourceStatus, reasons,
 };
-use crate::config::{self, Template, Values};
+use crate::config::{self, Values};
 use crate::event::Partition;
 use crate::metrics::{PollMetrics, SourceSeries};
 use crate::name::Name;
@@ -189,8 +189,7 @@ impl Watched {
 
 /// The request of a source, if no value of the moment or of a partition stands in it.
 fn unvarying(source: &config::Source, upstream: &Upstream) -> Option<Request> {
-    let mut variables = source.request.templates().flat_map(Template::variables);
-    if variables.next().is_some() {
+    if source.cursor.is_some() || source.request.variables().next().is_some() {
         return None;
     }
     let values = Values {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::client::Validators;
-use crate::detect::{Held, Known, Pending, Subject};
+use crate::detect::{Held, Known, Pending, Progress, Subject};
 use crate::digest::{Digest, RawDigest};
 use crate::event::{Cause, Event, EventId, EventKey, Kind, ORDINAL_MAX, Partition};
 use crate::name::Name;
@@ -110,6 +110,9 @@ pub struct Memory {
     pub asked: Option<Digest>,
     /// When the last success began.
     pub asked_at: Option<Timestamp>,
+    /// How far an incremental listing has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// Digest of the last committed body.
     pub raw: Option<RawDigest>,
     /// Validators of the last committed body.

@@ -10,6 +10,7 @@
 
 mod admin;
 mod choosing;
+mod cursors;
 mod demo;
 mod end;
 mod flood;

@@ -127,6 +127,7 @@ method = "POST" ;; body = { a = nan } => JSON has no such number
 method = "POST" ;; body = "{\"a\": \"{{cursor}}\"}" => `{{cursor}}` has no value
 method = "POST" ;; body = {} ;; headers = { content-type = "text/x" } => a table is sent as JSON
 paginate = { by = "link" } => `paginate` is about items
+cursor = { from = "$.a", param = "b" } => `cursor` is about items
 query = { a = {} } => a string, a number, true or false
 headers = { te = "x" } => belongs to the connection
 every = "99ms" => `every` must be 100ms to 366d
@@ -173,6 +174,19 @@ body_bytes_max = "1KB" => `body_bytes_max` must be 1KiB to 1GiB
 body_bytes_max = "1.5MiB" => is no size
 body_bytes_max = "99999999999999999999GiB" => is no size
 body_bytes_max = 4096 => a size like "256KiB", not an integer
+cursor = { from = "$.a" } => nobody is told how far it is
+cursor = { from = "$.*", param = "b" } => selects every element
+cursor = { from = "$.a", param = "" } => a parameter has a name
+cursor = { from = "$.a", param = "b", initial = "{{last_success}}" } => there is no last success
+cursor = { from = "$.a", param = "b", initial = "{{cursor}}" } => `{{cursor}}` has no value
+cursor = { from = "$.a", param = "b", lookback = "400d" } => `lookback` must be 0s to 366d
+cursor = { from = "$.a", param = "b", into = "body" } => needs a JSON body
+cursor = { from = "$.a", param = "b" } ;; query = { b = 1 } => `b` is given twice
+cursor = { from = "$.a", param = "b" } ;; query = { c = "{{cursor}}" } => would send it twice
+cursor = { from = "$.a", param = "b" } ;; deletes = "full" => lists what changed alone
+cursor = { from = "$.a" } ;; path = "/{{cursor}}" => has no value at first, add `initial
+cursor = { from = "$.a", param = "b" } ;; paginate = { by = "page", param = "b" } => give them two names
+query = { b = "{{last_success}}" } ;; deletes = "full" => lists what changed alone
 paginate = {} => `by` is missing
 paginate = { by = "links" } => `by` is "link" or "next" or "cursor"
 paginate = { by = "link", param = "p" } => `param` is not for `by = "link"`

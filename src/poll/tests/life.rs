@@ -107,6 +107,7 @@ impl Life {
             identity,
             asked: None,
             began: at(0),
+            progress: None,
             raw: Some(raw),
             walk: memory.walk,
             validators: Validators::default(),

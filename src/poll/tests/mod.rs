@@ -65,6 +65,7 @@ pub(super) fn source() -> config::Source {
             templated_headers: Vec::new(),
             body: None,
         },
+        cursor: None,
         paginate: None,
         every: Every::Fixed(Duration::from_secs(10)),
         format: Format::Auto,
@@ -320,6 +321,7 @@ fn learnt() -> Learnt {
         },
         asked: None,
         began: at(10),
+        progress: None,
         raw: Some(RawDigest::of(b"new")),
         walk: Some(digest(7)),
         validators: Validators {

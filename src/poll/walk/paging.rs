@@ -5,14 +5,13 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::Value;
-use url::{Url, form_urlencoded};
 
 use super::link;
 use crate::config::{PageAt, PageBy, Paginate, Parameter};
 use crate::digest::{Context, Digest, RawDigest};
+use crate::poll::request::{kind, with};
 use crate::upstream::{Place, Request};
 
 /// A walk in the making: what was asked, and what must not be asked again.
@@ -231,69 +230,4 @@ fn value(spelled: &str) -> Result<Value, Astray> {
     let value: Value = serde_json::from_str(spelled).map_err(|_| Astray::Name("no JSON"))?;
     let is_inexact = value.is_f64() && !spelled.contains(['.', 'e', 'E']);
     Ok(if is_inexact { spelled.into() } else { value })
-}
-
-/// `request` with `name` as `parameter`.
-fn with(request: &Request, parameter: &Parameter, name: &Value) -> Result<Request, &'static str> {
-    let mut request = request.clone();
-    match parameter {
-        Parameter::Query(parameter) => {
-            let text = match name {
-                Value::String(text) => text.clone(),
-                Value::Number(number) => number.to_string(),
-                other => return Err(kind(other)),
-            };
-            set_query(&mut request.url, parameter, &text);
-        }
-        Parameter::Body(path) => {
-            let body: Value =
-                serde_json::from_slice(&request.body).map_err(|_| "for a body that is no JSON")?;
-            let body = set_member(body, path, name).ok_or("for a body that has no such place")?;
-            request.body = Bytes::from(body.to_string());
-        }
-    }
-    Ok(request)
-}
-
-/// Sets a query parameter; all others stay as they are spelled.
-fn set_query(url: &mut Url, name: &str, value: &str) {
-    let is_other = |pair: &&str| {
-        let mut parsed = form_urlencoded::parse(pair.as_bytes());
-        !pair.is_empty() && parsed.next().is_none_or(|(known, _)| known != name)
-    };
-    let query = url.query().unwrap_or_default();
-    let mut pairs: Vec<String> = query
-        .split('&')
-        .filter(is_other)
-        .map(str::to_owned)
-        .collect();
-    let ours = form_urlencoded::Serializer::new(String::new())
-        .append_pair(name, value)
-        .finish();
-    pairs.push(ours);
-    url.set_query(Some(&pairs.join("&")));
-}
-
-/// Sets a member of objects within objects; `None` when one of them is no object.
-fn set_member(mut body: Value, path: &[String], value: &Value) -> Option<Value> {
-    let mut at = &mut body;
-    for name in path {
-        at = at
-            .as_object_mut()?
-            .entry(name)
-            .or_insert_with(|| Value::Object(serde_json::Map::new()));
-    }
-    *at = value.clone();
-    Some(body)
-}
-
-const fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
 }
