@@ -220,6 +220,9 @@ async fn the_items_of_a_list_are_partitions_that_come_and_go_with_it() {
 
     // The partitions are those of the snapshot after a restart, too; and one that is back goes on
     // from what it knew.
+    // What was accepted is known to be, or the kill would make it ring again.
+    receiver.until_accepted(1).await;
+    doorbell.until_delivered("ops").await;
     let doorbell = doorbell.kill().await.restart().await;
     until(&doorbell, 1.0).await;
     upstream.change("/repos", |list| list.push(json!({"id": 7, "name": "a"})));

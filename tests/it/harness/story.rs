@@ -83,9 +83,11 @@ impl Story {
     }
 
     fn assert_order(&self) {
-        let mut previous: BTreeMap<&str, &Ring> = BTreeMap::new();
+        let mut previous: BTreeMap<(String, &str), &Ring> = BTreeMap::new();
         for ring in self.events.values() {
-            if let Some(previous) = previous.insert(ring.subject(), ring) {
+            // Items of two partitions that share an id are two.
+            let partition = ring.event["data"]["partition"].to_string();
+            if let Some(previous) = previous.insert((partition, ring.subject()), ring) {
                 let in_order = previous.accepted < Some(ring.arrived);
                 assert!(in_order, "{} overtook {}", ring.event, previous.event);
             }
