@@ -17,6 +17,7 @@ mod flood;
 mod formats;
 mod harness;
 mod hostile;
+mod httpbin;
 mod judges;
 mod kill;
 mod metrics;

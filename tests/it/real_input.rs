@@ -1,13 +1,20 @@
 //! A server and a verifier that we did not write: datasette, over a SQLite file whose rows change,
 //! and the `standardwebhooks` library.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::harness::{Doorbell, Judge, Outsider, SECRET, Says, installed};
+use crate::harness::{
+    Doorbell, Judge, Outsider, Receiver, SECRET, Says, Story, by_id, installed, is_proving,
+};
 
 /// Method: two sources watch the same table, one as a bare array, one inside a document whose
 /// other members, such as the query's duration, differ in every answer.
@@ -78,6 +85,153 @@ async fn rows_changed_in_datasette_ring_in_order_verified_by_standardwebhooks() 
         ];
         assert_eq!(story(source, &told), expected);
     }
+}
+
+/// Method: while doorbell walks a table in pages of 10 rows, one statement after the other inserts,
+/// changes and removes rows anywhere in it. datasette leads on by its `Link` header and by `next_url`
+/// in the body, and a third source counts pages itself, over a query that is cut by numbers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn datasette_is_walked_whole_while_rows_come_and_go() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("shop.db");
+    let table = Connection::open(&file).expect("a new database");
+    execute(
+        &table,
+        "CREATE TABLE orders(id INTEGER PRIMARY KEY, item TEXT, pieces INTEGER)",
+    );
+    for id in 0..60 {
+        execute(
+            &table,
+            &format!("INSERT INTO orders VALUES ({}, 'bell', 0)", id * 1_000),
+        );
+    }
+    let start = rows(&table);
+    let datasette = Datasette::serving(&file).await;
+    let receiver = Receiver::accepting().await;
+    let doorbell = Doorbell::start(&walks(&datasette, &receiver)).await;
+    let sources = ["links", "urls", "offsets"];
+    for source in sources {
+        let polled = doorbell.poll(source).await;
+        assert_eq!(polled["outcome"], "unchanged", "{source}: {polled}");
+    }
+
+    let moves = Moves::of(table);
+    let mut events = 0;
+    for _ in 0..if is_proving() { 100 } else { 12 } {
+        for source in sources {
+            let polled = doorbell.poll(source).await;
+            assert_ne!(polled["outcome"], "error", "{source}: {polled}");
+            events += polled["events"].as_u64().expect("a count");
+        }
+    }
+    let (table, removed) = moves.end();
+    for source in sources {
+        events += doorbell.poll(source).await["events"]
+            .as_u64()
+            .expect("a count");
+        let quiet = doorbell.poll(source).await;
+        assert_eq!(quiet["outcome"], "unchanged", "{source}: {quiet}");
+    }
+    assert!(events > 0, "rows moved while they were watched");
+    let rings = receiver
+        .until_accepted(usize::try_from(events).expect("few"))
+        .await;
+    for source in sources {
+        let known = Story::of(source, &rings).told_to(&start);
+        assert_eq!(known, by_id(&rows(&table)), "{source}");
+        let deleted = rings
+            .iter()
+            .filter(|ring| ring.event_type() == format!("{source}.deleted"));
+        let deleted: BTreeSet<String> = deleted.map(|ring| ring.subject().to_owned()).collect();
+        let invented: Vec<&String> = deleted.difference(&removed).collect();
+        assert_eq!(invented, Vec::<&String>::new(), "{source}");
+    }
+}
+
+/// Rows that come, change and go, some of them between two pages of a walk.
+struct Moves {
+    stop: Arc<AtomicBool>,
+    thread: thread::JoinHandle<(Connection, BTreeSet<String>)>,
+}
+
+impl Moves {
+    fn of(table: Connection) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let mut removed = BTreeSet::new();
+            let mut random = fastrand::Rng::with_seed(4);
+            while !stopped.load(Ordering::Relaxed) {
+                let known = rows(&table);
+                let id = known[random.usize(..known.len())]["id"].as_i64();
+                let id = id.expect("a number");
+                let new = id + random.i64(1..1_000);
+                let statement = match random.u8(..3) {
+                    0 if known.len() > 30 => {
+                        removed.insert(id.to_string());
+                        format!("DELETE FROM orders WHERE id = {id}")
+                    }
+                    1 => format!("INSERT OR IGNORE INTO orders VALUES ({new}, 'new', 0)"),
+                    _ => format!("UPDATE orders SET pieces = pieces + 1 WHERE id = {id}"),
+                };
+                execute(&table, &statement);
+                // Not to wait for anything: a table that is always locked cannot be read.
+                thread::sleep(Duration::from_millis(random.u64(..40)));
+            }
+            (table, removed)
+        });
+        Self { stop, thread }
+    }
+
+    /// The table at rest, and every id that ever left it.
+    fn end(self) -> (Connection, BTreeSet<String>) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("no panic")
+    }
+}
+
+fn rows(table: &Connection) -> Vec<Value> {
+    let mut query = table
+        .prepare("SELECT id, item, pieces FROM orders ORDER BY id")
+        .expect("SQL");
+    let row = |row: &rusqlite::Row<'_>| {
+        let (id, item, pieces): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(json!({"id": id, "item": item, "pieces": pieces}))
+    };
+    let rows = query.query_map([], row).expect("rows");
+    rows.map(|row| row.expect("a row")).collect()
+}
+
+fn walks(datasette: &Datasette, receiver: &Receiver) -> String {
+    let source = |name: &str, lines: &str| {
+        format!(
+            "[sources.{name}]\nupstream = \"datasette\"\nevery = \"manual\"\nid = \"$.id\"\n\
+             deletes = \"full\"\nguard = {{ deletes_max_ratio = 1.0 }}\n{lines}\n"
+        )
+    };
+    let links = source(
+        "links",
+        "path = \"/shop/orders.json\"\nquery = { _shape = \"array\", _size = 10 }\n\
+         items = \"$[*]\"\npaginate = { by = \"link\" }",
+    );
+    let urls = source(
+        "urls",
+        "path = \"/shop/orders.json\"\nquery = { _shape = \"objects\", _size = 10 }\n\
+         items = \"$.rows[*]\"\npaginate = { by = \"next\", at = \"$.next_url\" }",
+    );
+    let offsets = source(
+        "offsets",
+        "path = \"/shop.json\"\nitems = \"$.rows[*]\"\n\
+         query = { _shape = \"objects\", sql = \"select * from orders order by id limit 10 offset \
+         cast(:from as integer)\" }\n\
+         paginate = { by = \"offset\", param = \"from\", limit = 10 }",
+    );
+    format!(
+        "[upstreams.datasette]\nurl = \"http://127.0.0.1:{}\"\n[endpoints.ops]\n\
+         url = \"{receiver}/hooks\"\nsecrets = [\"{SECRET}\"]\nallow_private = true\n\
+         {links}{urls}{offsets}",
+        datasette.port
+    )
 }
 
 /// Type, subject and current row of a source's events, by sequence. A row's came in that order.
