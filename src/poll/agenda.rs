@@ -6,7 +6,7 @@
 //! upstreams there are, some places stay open.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -50,6 +50,7 @@ pub(super) struct Agenda {
 #[derive(Debug)]
 struct Place {
     line: u32,
+    queue: Queue,
     /// Entries of the heap with another number are void.
     generation: u32,
     state: State,
@@ -66,10 +67,22 @@ enum State {
     Running,
 }
 
+/// Who waits together: the seats of one source, but apart from each other those that were polled
+/// before and those that never were. So neither a source of many partitions nor their first polls
+/// hold up others of their upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Queue {
+    source: u32,
+    is_new: bool,
+}
+
 /// The seats of one upstream that are ready.
 #[derive(Debug, Default)]
 struct Line {
-    ready: VecDeque<u32>,
+    /// None of them empty.
+    queues: HashMap<Queue, VecDeque<u32>>,
+    /// The queues, in the order of their turns.
+    turns: VecDeque<Queue>,
     running: usize,
     running_max: usize,
     has_turn: bool,
@@ -110,14 +123,18 @@ impl Agenda {
         }
     }
 
-    /// Gives somebody a place on this line; its index.
-    pub(super) fn add(&mut self, line: usize, due: Option<Timestamp>) -> usize {
+    /// Gives somebody of this source a place on this line; its index.
+    pub(super) fn add(&mut self, line: usize, source: usize, due: Option<Timestamp>) -> usize {
         let index = match self.vacant.pop() {
             Some(index) => index as usize,
             None => self.places.len(),
         };
         let place = Place {
             line: number(line),
+            queue: Queue {
+                source: number(source),
+                is_new: true,
+            },
             // Entries of who had the place before are void.
             generation: self.places.get(index).map_or(0, |old| old.generation),
             state: State::Idle,
@@ -179,13 +196,13 @@ impl Agenda {
                 self.turns.push_back(number);
                 continue;
             }
-            let places = &self.places;
-            let leaving = |index: &u32| places[*index as usize].leaves;
-            let ready = line.ready.iter();
-            let left: Vec<u32> = ready.copied().take_while(leaving).collect();
-            line.ready.drain(..left.len());
-            let index = line.ready.pop_front();
-            line.has_turn = !line.ready.is_empty();
+            let (places, mut left) = (&self.places, Vec::new());
+            let index = std::iter::from_fn(|| line.next()).find(|&index| {
+                let leaves = places[index as usize].leaves;
+                left.extend(leaves.then_some(index));
+                !leaves
+            });
+            line.has_turn = !line.turns.is_empty();
             if line.has_turn {
                 self.turns.push_back(number);
             }
@@ -205,6 +222,7 @@ impl Agenda {
     pub(super) fn finish(&mut self, index: usize, next: Option<Timestamp>) {
         let place = &mut self.places[index];
         place.state = State::Idle;
+        place.queue.is_new = false;
         let asked = place.bell.is_some();
         let line = &mut self.lines[place.line as usize];
         line.running -= 1;
@@ -310,12 +328,12 @@ impl Agenda {
     fn enqueue(&mut self, index: u32) {
         let place = &mut self.places[index as usize];
         place.state = State::Ready;
-        let number = place.line;
+        let (number, queue) = (place.line, place.queue);
         let line = &mut self.lines[number as usize];
         match place.bell {
             // Somebody waits.
-            Some(_) => line.ready.push_front(index),
-            None => line.ready.push_back(index),
+            Some(_) => line.push_front(queue, index),
+            None => line.push_back(queue, index),
         }
         if !line.has_turn {
             line.has_turn = true;
@@ -342,6 +360,38 @@ impl Agenda {
     }
 }
 
+impl Line {
+    fn push_back(&mut self, queue: Queue, index: u32) {
+        let ready = self.queues.entry(queue).or_default();
+        ready.push_back(index);
+        if ready.len() == 1 {
+            self.turns.push_back(queue);
+        }
+    }
+
+    /// Goes before everybody, of other queues too.
+    fn push_front(&mut self, queue: Queue, index: u32) {
+        let ready = self.queues.entry(queue).or_default();
+        ready.push_front(index);
+        if ready.len() > 1 {
+            self.turns.retain(|other| *other != queue);
+        }
+        self.turns.push_front(queue);
+    }
+
+    fn next(&mut self) -> Option<u32> {
+        let queue = self.turns.pop_front()?;
+        let ready = self.queues.get_mut(&queue)?;
+        let index = ready.pop_front();
+        if ready.is_empty() {
+            self.queues.remove(&queue);
+        } else {
+            self.turns.push_back(queue);
+        }
+        index
+    }
+}
+
 /// Indices fit 32 bits: so many seats fit no memory.
 fn number(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
@@ -365,7 +415,7 @@ mod tests {
     /// Adds so many to a line, all due at 1.
     fn add(agenda: &mut Agenda, count: usize, line: usize) {
         for _ in 0..count {
-            agenda.add(line, Some(at(1)));
+            agenda.add(line, 0, Some(at(1)));
         }
     }
 
@@ -373,9 +423,9 @@ mod tests {
     fn due_sources_begin_in_order_and_never_twice_at_once() {
         let mut agenda = Agenda::new([8]);
         for due in [30, 10, 20] {
-            agenda.add(0, Some(at(due)));
+            agenda.add(0, 0, Some(at(due)));
         }
-        agenda.add(0, None);
+        agenda.add(0, 0, None);
         assert_eq!(agenda.next_look(), Some(at(10)));
         assert_eq!(started(&mut agenda, 20), [1, 2]);
         assert_eq!(started(&mut agenda, 1_000), [0]);
@@ -387,7 +437,7 @@ mod tests {
     #[test]
     fn a_poll_by_hand_never_joins_the_one_in_flight() {
         let mut agenda = Agenda::new([8]);
-        agenda.add(0, Some(at(10)));
+        agenda.add(0, 0, Some(at(10)));
         agenda.advance(at(10));
         let first = agenda.start(at(10)).expect("due");
         assert!(first.bell.is_none() && first.due == Some(at(10)));
@@ -404,7 +454,7 @@ mod tests {
     #[test]
     fn a_manual_source_begins_only_when_asked() {
         let mut agenda = Agenda::new([8]);
-        agenda.add(0, None);
+        agenda.add(0, 0, None);
         assert_eq!(started(&mut agenda, 1_000_000), [0; 0]);
         let _heard = agenda.ask(0);
         assert_eq!(started(&mut agenda, 1_000_000), [0]);
@@ -418,7 +468,7 @@ mod tests {
             add(&mut agenda, 500, line);
         }
         assert!(started(&mut agenda, 1).len() < POLLS_MAX);
-        agenda.add(DEAD, Some(at(2)));
+        agenda.add(DEAD, 0, Some(at(2)));
         assert_eq!(started(&mut agenda, 2), [DEAD * 500]);
     }
 
@@ -429,6 +479,29 @@ mod tests {
         assert_eq!(started(&mut agenda, 1), [0, 1, 2]);
         agenda.finish(1, None);
         assert_eq!(started(&mut agenda, 1), [3]);
+    }
+
+    #[test]
+    fn neither_many_partitions_nor_their_first_polls_hold_up_others_of_their_upstream() {
+        let mut agenda = Agenda::new([1]);
+        add(&mut agenda, 100, 0);
+        assert_eq!(started(&mut agenda, 1), [0]);
+        agenda.add(0, 1, Some(at(2)));
+        agenda.finish(0, Some(at(2)));
+        // The first of many, which is due again, and another source are next in turn with those
+        // that were never polled.
+        let mut next = Vec::new();
+        for _ in 0..6 {
+            next.extend(started(&mut agenda, 2));
+            agenda.finish(next[next.len() - 1], None);
+        }
+        assert_eq!(next, [1, 0, 100, 2, 3, 4]);
+        // Who asks by hand goes first of all.
+        let _heard = agenda.ask(100);
+        let _heard = agenda.ask(0);
+        assert_eq!(started(&mut agenda, 2), [0]);
+        agenda.finish(0, None);
+        assert_eq!(started(&mut agenda, 2), [100]);
     }
 
     #[test]
@@ -459,7 +532,7 @@ mod tests {
         assert_eq!(started(&mut agenda, 1), [3]);
         assert_eq!(agenda.vacated(), [0, 1, 2]);
         agenda.finish(3, Some(at(9)));
-        assert_eq!(agenda.add(0, Some(at(7))), 2);
+        assert_eq!(agenda.add(0, 0, Some(at(7))), 2);
         assert_eq!(started(&mut agenda, 6), [0; 0]);
         assert_eq!(started(&mut agenda, 7), [2]);
         agenda.remove(3);
@@ -471,7 +544,7 @@ mod tests {
     #[test]
     fn nothing_begins_after_the_close() {
         let mut agenda = Agenda::new([8]);
-        agenda.add(0, Some(at(1)));
+        agenda.add(0, 0, Some(at(1)));
         let heard = agenda.ask(0).expect("open");
         agenda.close();
         assert_eq!(started(&mut agenda, 1), [0; 0]);
@@ -482,7 +555,7 @@ mod tests {
     #[test]
     fn polls_by_hand_leave_no_heap_behind() {
         let mut agenda = Agenda::new([8]);
-        agenda.add(0, Some(at(1_000_000)));
+        agenda.add(0, 0, Some(at(1_000_000)));
         for n in 0..10_000 {
             let _heard = agenda.ask(0);
             assert_eq!(started(&mut agenda, 1), [0]);
@@ -495,7 +568,7 @@ mod tests {
     fn a_clock_that_steps_back_takes_the_times_along() {
         let mut agenda = Agenda::new([8]);
         agenda.advance(at(10_000));
-        agenda.add(0, Some(at(10_030)));
+        agenda.add(0, 0, Some(at(10_030)));
         assert_eq!(started(&mut agenda, 6_400), [0; 0]);
         assert_eq!(agenda.next_look(), Some(at(6_430)));
         assert_eq!(started(&mut agenda, 6_430), [0]);

@@ -25,43 +25,47 @@ pub(super) fn partitions(each: Option<&Each>, found: &Found) -> Partitions {
             is_cut: false,
         };
     };
-    let mut is_cut = false;
-    let mut combinations = vec![BTreeMap::new()];
-    for (name, values) in &each.listed {
-        let values = values
-            .iter()
-            .map(|value| [(name.clone(), value.to_string())].into());
-        let values: Vec<BTreeMap<_, _>> = values.collect();
-        combinations = crossed(&combinations, &values, &mut is_cut);
-    }
-    for source in each.followed.keys() {
-        let values: Vec<_> = found.get(source).into_iter().flatten().cloned().collect();
-        combinations = crossed(&combinations, &values, &mut is_cut);
-    }
-    let list: BTreeSet<Partition> = combinations.iter().map(Partition::of).collect();
+    let listed = each.listed.iter().map(|(name, values)| {
+        let ways = values.iter().map(|value| vec![(name.as_str(), &**value)]);
+        ways.collect()
+    });
+    let followed = each.followed.keys().map(|source| {
+        let items = found.get(source).into_iter().flatten();
+        items.map(way).collect()
+    });
+    let axes: Vec<Vec<Way<'_>>> = listed.chain(followed).collect();
+    let count = axes.iter().map(Vec::len).fold(1, usize::saturating_mul);
+    // One at a time: so many maps at once would take more memory than all that is polled.
+    let combined = (0..count.min(PARTITIONS_MAX)).map(|number| combination(&axes, number));
+    let mut list: Vec<Partition> = combined.collect();
+    list.sort_unstable();
+    list.dedup();
     Partitions {
-        list: list.into_iter().collect(),
-        is_cut,
+        list,
+        is_cut: count > PARTITIONS_MAX,
     }
 }
 
-/// Each of the one with each of the other, as many as can be polled.
-fn crossed(
-    one: &[BTreeMap<String, String>],
-    other: &[BTreeMap<String, String>],
-    is_cut: &mut bool,
-) -> Vec<BTreeMap<String, String>> {
-    *is_cut |= one.len().saturating_mul(other.len()) > PARTITIONS_MAX;
-    let pairs = one
-        .iter()
-        .flat_map(|one| other.iter().map(move |other| (one, other)));
-    let joined = pairs.map(|(one, other)| {
-        let members = one.iter().chain(other);
-        members
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
-    });
-    joined.take(PARTITIONS_MAX).collect()
+/// Values that belong together, by name.
+type Way<'a> = Vec<(&'a str, &'a str)>;
+
+/// What an item gives.
+fn way(item: &BTreeMap<String, String>) -> Way<'_> {
+    let pairs = item.iter();
+    let pairs = pairs.map(|(name, value)| (name.as_str(), value.as_str()));
+    pairs.collect()
+}
+
+/// Combination `number` of one way from each axis; the last axis turns fastest.
+fn combination(axes: &[Vec<Way<'_>>], mut number: usize) -> Partition {
+    let mut values = BTreeMap::new();
+    for ways in axes.iter().rev() {
+        let way = &ways[number % ways.len()];
+        number /= ways.len();
+        let pairs = way.iter();
+        values.extend(pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    }
+    Partition::of(&values)
 }
 
 #[cfg(test)]

@@ -25,6 +25,9 @@ use crate::store::{SnapshotId, Store, StoreError};
 /// Items whose bodies are in memory at once.
 const CHUNK_ITEMS: usize = 4_096;
 
+/// Partitions that are seated at once.
+const CHUNK_SEATS: usize = 1_024;
+
 /// Shortest pause between two looks, and how many times the time that the last one took: a list of
 /// a million items that changes every second is not read all the time.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -157,18 +160,21 @@ async fn seat(
     source: &config::Source,
     partitions: Vec<Partition>,
 ) -> Result<Vec<SnapshotId>, StoreError> {
-    let wanted = partitions
-        .iter()
-        .map(|partition| (watched.id, partition.clone()));
-    let states = room.store.partitions(wanted.collect()).await?;
-    let now = room.clock.now();
-    let mut snapshots = Vec::with_capacity(states.len());
-    for (partition, state) in partitions.into_iter().zip(states) {
-        snapshots.push(state.snapshot);
-        let has_snapshot = state.items.is_some();
-        let due = first_poll(source, &partition, &state.memory, has_snapshot, now);
-        let seat = Arc::new(Seat::new(watched, partition, state));
-        room.hall.lock().seat(seat, due);
+    let mut snapshots = Vec::with_capacity(partitions.len());
+    // What the store remembers of all at once would take as much memory again as their seats.
+    for chunk in partitions.chunks(CHUNK_SEATS) {
+        let wanted = chunk
+            .iter()
+            .map(|partition| (watched.id, partition.clone()));
+        let states = room.store.partitions(wanted.collect()).await?;
+        let now = room.clock.now();
+        for (partition, state) in chunk.iter().zip(states) {
+            snapshots.push(state.snapshot);
+            let has_snapshot = state.items.is_some();
+            let due = first_poll(source, partition, &state.memory, has_snapshot, now);
+            let seat = Arc::new(Seat::new(watched, partition.clone(), state));
+            room.hall.lock().seat(seat, due);
+        }
     }
     Ok(snapshots)
 }

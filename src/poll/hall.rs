@@ -54,7 +54,7 @@ impl Hall {
     /// Seats somebody.
     pub(super) fn seat(&mut self, seat: Arc<Seat>, due: Option<Timestamp>) {
         let source = seat.source.index;
-        let index = self.agenda.add(seat.source.line, due);
+        let index = self.agenda.add(seat.source.line, source, due);
         if index == self.seats.len() {
             self.seats.push(Some(seat));
         } else {

@@ -278,3 +278,15 @@ impl Mind {
         }
     }
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an idle partition costs beside its texts (its values, a validator): a hundred thousand
+    /// take some 50 MB.
+    #[test]
+    fn an_idle_partition_is_small() {
+        let bytes = size_of::<Seat>() + size_of::<Memory>();
+        assert!(bytes <= 448, "{bytes} bytes");
+    }
+}

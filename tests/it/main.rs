@@ -20,6 +20,7 @@ mod hostile;
 mod httpbin;
 mod judges;
 mod kill;
+mod many;
 mod metrics;
 mod pages;
 mod partitions;
