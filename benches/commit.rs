@@ -246,6 +246,7 @@ fn accepted(lane: LaneId, event: EventKey) -> Settled {
             status: Some(204),
             error: None,
             answer: None,
+            rendering: None,
         },
         then: Then::Delivered,
     }

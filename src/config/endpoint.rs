@@ -1,6 +1,7 @@
 //! `[endpoints.NAME]`: who is rung, about what, and how patiently.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -113,7 +114,7 @@ pub(super) fn endpoint(
         secrets: secrets?,
         github,
         filter: table.optional("filter", rendering::filter),
-        rendering: rendering?,
+        rendering: Arc::new(rendering?),
     })
 }
 

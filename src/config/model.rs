@@ -301,7 +301,7 @@ pub struct Endpoint {
     /// What an event must have in it to be delivered.
     pub filter: Option<Filter>,
     /// How webhooks are written.
-    pub rendering: Rendering,
+    pub rendering: Arc<Rendering>,
     /// The longest attempt.
     pub timeout: Duration,
     /// Delays between attempts; with n entries there are n + 1 attempts.

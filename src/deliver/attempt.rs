@@ -12,8 +12,9 @@ use http::{HeaderName, HeaderValue, Method};
 
 use crate::client::{self, PrivateAddress};
 use crate::config::Endpoint;
-use crate::event::{Event, RenderError, Rendered};
+use crate::event::{Event, RenderError, Rendered, Rendering};
 use crate::signature::{self, GITHUB_HEADER};
+use crate::store::UNWRITTEN;
 use crate::time::Timestamp;
 
 use super::verdict::{Answer, retry_after};
@@ -36,14 +37,15 @@ const X_HUB_SIGNATURE_256: HeaderName = HeaderName::from_static(GITHUB_HEADER);
 /// Posts `event` at `now`. Never fails: a failure is an answer too.
 pub(super) async fn post(
     client: &reqwest::Client,
-    endpoint: &Arc<Endpoint>,
+    endpoint: &Endpoint,
+    rendering: &Arc<Rendering>,
     event: &Event,
     now: Timestamp,
 ) -> Answer {
     if !endpoint.allow_private && client::literal(&endpoint.url).is_err() {
         return failure(PRIVATE_ADDRESS);
     }
-    let rendered = match render(endpoint, event).await {
+    let rendered = match render(rendering, event).await {
         Ok(rendered) => rendered,
         Err(error) => return unrendered(&error),
     };
@@ -77,27 +79,26 @@ pub(super) async fn is_taken(endpoint: &Arc<Endpoint>, event: &Event) -> bool {
     aside(endpoint, event, takes).await.unwrap_or(true)
 }
 
-async fn render(endpoint: &Arc<Endpoint>, event: &Event) -> Result<Rendered, RenderError> {
-    if endpoint.rendering.is_cheap() {
-        return endpoint.rendering.render(event);
+async fn render(rendering: &Arc<Rendering>, event: &Event) -> Result<Rendered, RenderError> {
+    if rendering.is_cheap() {
+        return rendering.render(event);
     }
-    let render = |endpoint: &Endpoint, event: &Event| endpoint.rendering.render(event);
-    let rendered = aside(endpoint, event, render).await;
+    let rendered = aside(rendering, event, Rendering::render).await;
     rendered.unwrap_or(Err(RenderError::Content))
 }
 
 /// Does what makes a tree of `event`; of a large one where it holds nobody up. `None` only when
 /// the process is about to end.
-async fn aside<T: Send + 'static>(
-    endpoint: &Arc<Endpoint>,
+async fn aside<S: Send + Sync + 'static, T: Send + 'static>(
+    settings: &Arc<S>,
     event: &Event,
-    work: impl FnOnce(&Endpoint, &Event) -> T + Send + 'static,
+    work: impl FnOnce(&S, &Event) -> T + Send + 'static,
 ) -> Option<T> {
     if event.content.len() <= TREE_INLINE_BYTES {
-        return Some(work(endpoint, event));
+        return Some(work(settings, event));
     }
-    let (endpoint, event) = (Arc::clone(endpoint), event.clone());
-    let working = tokio::task::spawn_blocking(move || work(&endpoint, &event));
+    let (settings, event) = (Arc::clone(settings), event.clone());
+    let working = tokio::task::spawn_blocking(move || work(&settings, &event));
     working.await.ok()
 }
 
@@ -107,7 +108,7 @@ fn unrendered(error: &RenderError) -> Answer {
     told.truncate(told.floor_char_boundary(ANSWER_BYTES_MAX));
     Answer {
         body: Some(told.into()),
-        ..failure("render")
+        ..failure(UNWRITTEN)
     }
 }
 

@@ -14,7 +14,7 @@ use url::Url;
 use super::*;
 use crate::config::{self, Config, Order};
 use crate::digest::Context;
-use crate::event::{Cause, Glob, Rendering};
+use crate::event::{Cause, Glob};
 use crate::metrics::{Metrics, StoreMetrics};
 use crate::secret::Secret;
 use crate::shutdown::{self, Trigger};
@@ -149,7 +149,7 @@ fn endpoint(text: &str, url: &Url) -> Endpoint {
         secrets: vec![SigningKey::parse(&secret()).expect("a key")],
         github: None,
         filter: None,
-        rendering: Rendering::default(),
+        rendering: Arc::default(),
         events: vec![Glob::new("*")],
         timeout: Duration::from_secs(10),
         retry: vec![Duration::from_millis(20); 3],

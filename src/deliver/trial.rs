@@ -55,7 +55,8 @@ pub(super) async fn send(
     clock: &Clock,
 ) -> Tried {
     let began = Instant::now();
-    let answer = attempt::post(clients.of(endpoint), endpoint, event, clock.now()).await;
+    let (client, rendering) = (clients.of(endpoint), &endpoint.rendering);
+    let answer = attempt::post(client, endpoint, rendering, event, clock.now()).await;
     Tried {
         id: event.id.to_string(),
         event_type: event.event_type(),

@@ -22,7 +22,7 @@ pub use id::{EventId, EventKey, ORDINAL_MAX};
 pub use partition::Partition;
 pub use query::QueryError;
 pub use render::{
-    Format, Payload, Redaction, RenderError, Rendered, Rendering, Template, TemplateError,
+    Format, Payload, Redaction, RenderError, Rendered, Rendering, Template, TemplateError, Written,
 };
 pub use trial::Trial;
 

@@ -13,6 +13,7 @@
 //! What cannot be delivered now is parked: one row with the attempt count and the time of the next
 //! attempt, or as waiting behind an earlier event of its subject, or as a dead letter.
 
+mod listed;
 mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ mod types;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+pub use listed::*;
 pub use types::*;
 
 use crate::clock::Clock;
@@ -272,6 +274,15 @@ impl Store {
     pub async fn settle(&self, settling: Settling) -> Result<(), StoreError> {
         let Backend::Sqlite(store) = &self.backend;
         store.settle(settling).await
+    }
+
+    /// How these deliveries were first told, in their order; `None` for those that were not yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn told(&self, deliveries: Vec<DeliveryId>) -> Result<Vec<Option<Told>>, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.told(deliveries).await
     }
 
     /// Endpoints that were switched off, until [`Self::enable`].

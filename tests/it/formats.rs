@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Doorbell, Receiver, Ring, Upstream, client, tickets, wait_until};
+use crate::harness::{Behaviour, Doorbell, Receiver, Ring, Upstream, client, tickets, wait_until};
 
 /// What one change of a ticket rings at an endpoint with these lines.
 async fn rung(lines: &str, more: &str) -> Vec<Ring> {
@@ -170,6 +170,81 @@ async fn what_is_too_large_becomes_a_link_to_the_event() {
     let event: Value = serde_json::from_slice(&read(event).await).expect("JSON");
     assert_eq!(event["id"], *large.id);
     assert_eq!(event["data"]["current"]["text"], *text);
+}
+
+/// Method: a webhook is refused; the process dies, the format changes, another goes on. What was
+/// told keeps its body, twice over; what was not is told the new way.
+#[tokio::test]
+async fn an_event_that_was_attempted_keeps_its_body_whatever_the_settings_become() {
+    let upstream = Upstream::serving("/tickets", vec![]).await;
+    let receiver = Receiver::refusing().await;
+    let lines = "format = \"cloudevents\"\npayload = \"patch\"\nallow_private";
+    let config = tickets(&upstream, &receiver, "").replace("allow_private", lines);
+    let doorbell = Doorbell::start(&config).await;
+    doorbell.poll("tickets").await;
+    upstream.change("/tickets", |list| list.push(json!({"id": 1})));
+    doorbell.poll("tickets").await;
+    receiver.until_arrived(2).await;
+    let mut corpse = doorbell.kill().await;
+    for format in ["standard", "cloudevents_binary"] {
+        let seen = receiver.rings().len();
+        let from = if format == "standard" {
+            "cloudevents"
+        } else {
+            "standard"
+        };
+        corpse = corpse.with(
+            &format!("format = \"{from}\""),
+            &format!("format = \"{format}\""),
+        );
+        let doorbell = corpse.restart().await;
+        receiver.until_arrived(seen + 2).await;
+        corpse = doorbell.kill().await;
+    }
+    let doorbell = corpse.restart().await;
+    receiver.now(Behaviour::Accepting);
+    let attempts = receiver.until_accepted(1).await;
+    let first = &attempts[0];
+    for ring in &attempts {
+        assert_eq!((&ring.id, &ring.body), (&first.id, &first.body));
+        let [told, told_first] = [ring, first].map(|ring| &ring.headers["content-type"]);
+        assert_eq!(told, told_first);
+    }
+    assert_eq!(first.event["specversion"], "1.0");
+    upstream.change("/tickets", |list| list.push(json!({"id": 2})));
+    doorbell.poll("tickets").await;
+    let rings = receiver.until_accepted(2).await;
+    let last = rings.last().expect("it came");
+    assert_eq!(
+        (header(last, "ce-type"), last.event.get("type")),
+        ("tickets.created", None)
+    );
+}
+
+/// What could not be written was told to nobody: it is written as soon as the template can be.
+#[tokio::test]
+async fn a_mended_template_tells_what_the_broken_one_could_not() {
+    let upstream = Upstream::serving("/tickets", vec![]).await;
+    let receiver = Receiver::accepting().await;
+    let template = r#"format = "template"
+template = """{"text": "{{ data.current.titel }}"}"""
+allow_private"#;
+    let config = tickets(&upstream, &receiver, "").replace("allow_private", template);
+    let doorbell = Doorbell::start(&config).await;
+    doorbell.poll("tickets").await;
+    upstream.change("/tickets", |list| {
+        list.push(json!({"id": 1, "title": "here"}));
+    });
+    doorbell.poll("tickets").await;
+    wait_until("it has failed", async || {
+        let pending = asked(&doorbell, "deliveries?state=pending").await;
+        (pending["deliveries"][0]["attempts"].as_u64() > Some(0)).then_some(())
+    })
+    .await;
+    let corpse = doorbell.kill().await;
+    let _doorbell = corpse.with("titel", "title").restart().await;
+    let rings = receiver.until_accepted(1).await;
+    assert_eq!(rings[0].event, json!({"text": "here"}));
 }
 
 async fn asked(doorbell: &Doorbell, path: &str) -> Value {

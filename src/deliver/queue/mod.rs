@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::config::Order;
 use crate::detect::Subject;
-use crate::event::EventKey;
+use crate::event::{EventKey, Written};
 use crate::name::Name;
 use crate::store::{
     Announcement, Attempt, Fresh, LaneId, LaneState, Parked, Scanned, Settled, Settling, SourceId,
@@ -269,6 +269,11 @@ impl Queue {
     /// Makes it last that the endpoint is not rung any more.
     pub(super) fn disable(&mut self, endpoint: Name) {
         self.draft.settling.disabled.push(endpoint);
+    }
+
+    /// Keeps how webhooks are written, no later than the outcomes to come.
+    pub(super) fn keep(&mut self, written: Written) {
+        self.draft.settling.renderings.push(written);
     }
 
     /// What must be asked of the store now.

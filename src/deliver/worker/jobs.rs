@@ -1,6 +1,7 @@
 //! What a worker waits for: attempts, and reads and writes of the store. Each job ends in one
 //! [`Report`]; one that failed pauses first, so that nothing is tried over and over at full speed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -11,13 +12,15 @@ use futures_util::stream::FuturesUnordered;
 use tracing::error;
 
 use super::Running;
+use super::words::Words;
 use crate::backoff::Backoff;
 use crate::deliver::attempt;
 use crate::deliver::lane::Start;
 use crate::deliver::queue::{AskJob, ScanJob};
 use crate::deliver::verdict::Answer;
+use crate::digest::Digest;
 use crate::event::Event;
-use crate::store::{LaneState, Parked, Scanned, Settling, Store, StoreError};
+use crate::store::{DeliveryId, LaneState, Parked, Scanned, Settling, Store, StoreError, Told};
 use crate::time::Timestamp;
 
 /// Pause after a read that failed.
@@ -50,12 +53,14 @@ pub(super) struct Attempted {
     pub(super) start: Start,
     pub(super) at: Timestamp,
     pub(super) took: Duration,
+    pub(super) rendering: Option<Digest>,
     pub(super) answer: Answer,
 }
 
 /// What the store has of an event.
 pub(super) enum Loaded {
-    Event(Event),
+    /// And the words in which it is told.
+    Event(Event, Words),
     /// It can never be sent, for this reason.
     Lost(&'static str),
     /// The store could not tell now.
@@ -64,12 +69,12 @@ pub(super) enum Loaded {
 
 impl Running {
     pub(super) fn load(&mut self, starts: Vec<(usize, Start)>) {
-        let store = self.worker.store.clone();
-        let load = async move { Report::Loaded(load(&store, starts).await) };
+        let (store, now) = (self.worker.store.clone(), self.speech.now().clone());
+        let load = async move { Report::Loaded(load(&store, &now, starts).await) };
         self.jobs.push(Box::pin(load));
     }
 
-    pub(super) fn attempt(&mut self, lane: usize, start: Start, event: Event) {
+    pub(super) fn attempt(&mut self, lane: usize, start: Start, event: Event, words: Words) {
         let endpoint = Arc::clone(&self.worker.endpoint);
         let clock = self.worker.clock.clone();
         let client = self.worker.clients.of(&endpoint).clone();
@@ -79,12 +84,13 @@ impl Running {
                 return Report::Filtered(lane, start);
             }
             let (at, began) = (clock.now(), Instant::now());
-            let answer = attempt::post(&client, &endpoint, &event, at).await;
+            let answer = attempt::post(&client, &endpoint, &words.rendering, &event, at).await;
             Report::Attempted(Box::new(Attempted {
                 lane,
                 start,
                 at,
                 took: began.elapsed(),
+                rendering: words.digest,
                 answer,
             }))
         }));
@@ -159,8 +165,40 @@ pub(super) async fn reports(
     .await
 }
 
+/// Loads events, and how they were told before.
+async fn load(
+    store: &Store,
+    now: &Words,
+    starts: Vec<(usize, Start)>,
+) -> Vec<(usize, Start, Loaded)> {
+    let attempted = starts.iter().map(|(_, start)| start);
+    let attempted = attempted.filter(|start| start.attempts > 0);
+    let attempted: Vec<DeliveryId> = attempted.map(|start| start.delivery).collect();
+    let told = match store.told(attempted.clone()).await {
+        Ok(told) => told,
+        Err(error) => {
+            error!(%error, "how events were told cannot be read");
+            tokio::time::sleep(READ_PAUSE).await;
+            let unknown = |(lane, start)| (lane, start, Loaded::Unknown);
+            return starts.into_iter().map(unknown).collect();
+        }
+    };
+    let mut told: BTreeMap<DeliveryId, Option<Told>> = attempted.into_iter().zip(told).collect();
+    let mut loaded = load_events(store, now, starts).await;
+    for (_, start, loaded) in &mut loaded {
+        if let Loaded::Event(_, words) = loaded {
+            *words = Words::of(told.remove(&start.delivery).flatten(), now);
+        }
+    }
+    loaded
+}
+
 /// Loads events in one read; if one of them is damaged, each by itself.
-async fn load(store: &Store, starts: Vec<(usize, Start)>) -> Vec<(usize, Start, Loaded)> {
+async fn load_events(
+    store: &Store,
+    now: &Words,
+    starts: Vec<(usize, Start)>,
+) -> Vec<(usize, Start, Loaded)> {
     let keys = starts
         .iter()
         .map(|(_, start)| start.delivery.event)
@@ -169,14 +207,14 @@ async fn load(store: &Store, starts: Vec<(usize, Start)>) -> Vec<(usize, Start, 
     match store.load(keys).await {
         Ok(events) => {
             for ((lane, start), event) in starts.into_iter().zip(events) {
-                loaded.push((lane, start, found(Ok(event))));
+                loaded.push((lane, start, found(Ok(event), now)));
             }
         }
         Err(StoreError::Corrupt(_)) => {
             for (lane, start) in starts {
                 let event = store.load(vec![start.delivery.event]).await;
                 let event = event.map(|mut events| events.pop().flatten());
-                loaded.push((lane, start, found(event)));
+                loaded.push((lane, start, found(event, now)));
             }
         }
         Err(error) => {
@@ -189,9 +227,9 @@ async fn load(store: &Store, starts: Vec<(usize, Start)>) -> Vec<(usize, Start, 
     loaded
 }
 
-fn found(event: Result<Option<Event>, StoreError>) -> Loaded {
+fn found(event: Result<Option<Event>, StoreError>, now: &Words) -> Loaded {
     match event {
-        Ok(Some(event)) => Loaded::Event(event),
+        Ok(Some(event)) => Loaded::Event(event, now.clone()),
         Ok(None) => Loaded::Lost("event_gone"),
         Err(StoreError::Corrupt(_)) => Loaded::Lost("event_damaged"),
         Err(_) => Loaded::Unknown,

@@ -5,6 +5,7 @@
 //! costs no spawn and no message between threads.
 
 mod jobs;
+mod words;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ use super::pace::{self, Pace};
 use super::queue::Queue;
 use super::verdict::judge;
 use jobs::{Attempted, Loaded, Report, reports};
+use words::Speech;
 
 /// How often gauges follow and idle watermarks are written, while there is anything to tell.
 const BEAT: Duration = Duration::from_secs(1);
@@ -82,6 +84,7 @@ impl Worker {
     /// heard out, each at most its timeout; whoever drains bounds how long that may take.
     pub(super) async fn run(self, queue: Queue) {
         let mut running = Running {
+            speech: Speech::new(&self.endpoint.rendering),
             worker: self,
             queue,
             jobs: FuturesUnordered::new(),
@@ -99,6 +102,7 @@ impl Worker {
 
 struct Running {
     worker: Worker,
+    speech: Speech,
     queue: Queue,
     jobs: FuturesUnordered<BoxFuture<'static, Report>>,
     is_settling: bool,
@@ -177,6 +181,7 @@ impl Running {
         let config = self.worker.live.load();
         if let Some(endpoint) = config.endpoints.get(&self.worker.endpoint.name) {
             self.worker.endpoint = Arc::clone(endpoint);
+            self.speech.follow(&endpoint.rendering);
         }
         let concurrency = self.worker.endpoint.concurrency;
         let (now, pace) = (Instant::now(), Arc::clone(&self.worker.pace));
@@ -191,9 +196,17 @@ impl Running {
         let starts = self
             .queue
             .starts(self.worker.clock.now(), concurrency, &mut grant);
+        if !starts.is_empty()
+            && let Some(written) = self.speech.unkept()
+        {
+            self.queue.keep(written);
+        }
         for (lane, mut start) in starts {
             match start.event.take() {
-                Some(event) => self.attempt(lane, start, event),
+                Some(event) => {
+                    let words = self.speech.now().clone();
+                    self.attempt(lane, start, event, words);
+                }
                 None => unloaded.push((lane, start)),
             }
         }
@@ -236,8 +249,10 @@ impl Running {
     fn loaded(&mut self, loaded: Vec<(usize, Start, Loaded)>) {
         for (lane, start, loaded) in loaded {
             match loaded {
-                Loaded::Event(event) if !self.is_draining => self.attempt(lane, start, event),
-                Loaded::Event(_) | Loaded::Unknown => self.queue.unstart(lane, start),
+                Loaded::Event(event, words) if !self.is_draining => {
+                    self.attempt(lane, start, event, words);
+                }
+                Loaded::Event(..) | Loaded::Unknown => self.queue.unstart(lane, start),
                 Loaded::Lost(reason) => self.lose(lane, &start, reason),
             }
         }
@@ -252,6 +267,7 @@ impl Running {
             status: None,
             error: Some(reason.to_owned()),
             answer: None,
+            rendering: None,
         };
         self.bury(start, &attempt);
         self.queue
@@ -267,6 +283,7 @@ impl Running {
             status: None,
             error: None,
             answer: None,
+            rendering: None,
         };
         self.queue
             .finished(lane, start.delivery.event, none, Then::Filtered);
@@ -278,6 +295,7 @@ impl Running {
             start,
             at,
             took,
+            rendering,
             answer,
         } = attempted;
         let (now, number) = (self.worker.clock.now(), start.attempts + 1);
@@ -290,6 +308,7 @@ impl Running {
             status: answer.status,
             error: answer.error.map(str::to_owned),
             answer: answer.body,
+            rendering,
         };
         if verdict.then == Then::Delivered {
             (self.failures, self.failing_since) = (0, None);

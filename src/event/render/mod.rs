@@ -9,6 +9,7 @@
 //! | `cloud` | CloudEvents |
 //! | `template` | bodies that people write themselves |
 //! | `redact` | which nodes leave the payload |
+//! | `written` | how the store keeps these settings |
 //! | `data` | how members and nodes are taken out of JSON text |
 
 mod cloud;
@@ -17,6 +18,7 @@ mod redact;
 mod template;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::borrow::Cow;
 
@@ -25,6 +27,7 @@ use serde_json::{Value, json};
 
 pub use redact::Redaction;
 pub use template::{Template, TemplateError};
+pub use written::Written;
 
 use super::{Event, Kind};
 use cloud::Attributes;

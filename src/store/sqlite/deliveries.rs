@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use super::lanes::{kind_of, source_name};
 use super::settle::{ACCEPTED, DEAD, PASSED_OVER};
 use super::{At, Sqlite, impossible, stored};
+use crate::digest::Digest;
 use crate::event::{EventId, EventKey, Kind, ORDINAL_MAX, Partition};
 use crate::name::Name;
 use crate::store::{
@@ -30,7 +31,8 @@ impl Sqlite {
         delivery: DeliveryId,
     ) -> Result<Vec<Attempt>, StoreError> {
         self.read(move |connection| {
-            let sql = "SELECT number, at, duration_ms, status, error, answer FROM attempts
+            let sql =
+                "SELECT number, at, duration_ms, status, error, answer, rendering FROM attempts
                 WHERE lane = ?1 AND event = ?2 AND outcome <> ?3 ORDER BY number LIMIT ?4";
             let mut query = connection.prepare_cached(sql)?;
             let (lane, event) = (delivery.lane.0, delivery.event.number());
@@ -43,6 +45,7 @@ impl Sqlite {
                     status: row.get(3)?,
                     error: row.get(4)?,
                     answer: row.get::<_, Option<String>>(5)?.map(Into::into),
+                    rendering: row.get::<_, Option<[u8; 16]>>(6)?.map(Digest::from_bytes),
                 })
             })?;
             Ok(attempts.collect::<Result<_, _>>()?)

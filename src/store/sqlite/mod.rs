@@ -18,6 +18,7 @@ mod numbering;
 mod packed;
 mod peek;
 mod readers;
+mod renderings;
 mod retain;
 mod schema;
 mod settle;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, params};
 
-use super::{Sqlite, numbering};
+use super::{Sqlite, numbering, renderings};
+use crate::digest::Digest;
 use crate::name::Name;
 use crate::store::{LaneId, Parked, Settled, Settling, StoreError, Then};
 use crate::time::Timestamp;
@@ -28,6 +29,9 @@ impl Sqlite {
         let rungs = numbering::pack(settling.announcements);
         let now = self.clock.now();
         self.write(1 + rows, move |connection| {
+            for written in &settling.renderings {
+                renderings::keep(connection, written)?;
+            }
             for settled in &settling.attempts {
                 if settled.then != Then::Filtered {
                     insert_attempt(connection, settled)?;
@@ -94,8 +98,8 @@ fn insert_attempt(connection: &Connection, settled: &Settled) -> Result<(), Stor
     // A dead or waiting delivery has its event's words in its parked row.
     let words = (outcome == ACCEPTED).then_some(settled);
     let sql = "INSERT OR REPLACE INTO attempts(lane, event, number, outcome, at, duration_ms,
-            status, error, answer, kind, subject, committed_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+            status, error, answer, kind, subject, committed_at, rendering)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
     connection.prepare_cached(sql)?.execute(params![
         delivery.lane.0,
         delivery.event.number(),
@@ -108,7 +112,8 @@ fn insert_attempt(connection: &Connection, settled: &Settled) -> Result<(), Stor
         attempt.answer,
         words.map(|settled| settled.kind.number()),
         words.map(|settled| &settled.subject),
-        words.map(|settled| settled.committed_at.as_millis())
+        words.map(|settled| settled.committed_at.as_millis()),
+        attempt.rendering.as_ref().map(Digest::as_bytes)
     ])?;
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Lanes, outcomes and parked deliveries.
 
 use super::*;
+use crate::event::Written;
+use crate::store::{Told, UNWRITTEN};
 
 /// A store with `count` events of one source and a lane before them.
 async fn ringing(place: &Place, count: usize) -> (Store, SourceState, LaneState, Vec<Scanned>) {
@@ -135,6 +137,66 @@ async fn what_is_passed_over_stays_so_without_an_attempt() {
         };
         assert_eq!(store.attempts(delivery).await.expect("reads"), []);
     }
+}
+
+#[tokio::test]
+async fn how_an_event_was_first_told_is_remembered() {
+    let place = Place::new();
+    let (store, _, lane_, events) = ringing(&place, 6).await;
+    let written = |text: &str| Written {
+        digest: Context::new("test").digest(text.as_bytes()),
+        text: text.into(),
+    };
+    let (old, new) = (written("old"), written("new"));
+    let retry = Then::Retry(place.now());
+    let attempt = |event: usize, number, digest, error: Option<&str>| {
+        let mut row = settled(&lane_, &events[event], number, retry);
+        (row.attempt.rendering, row.attempt.error) = (digest, error.map(str::to_owned));
+        row
+    };
+    let (before, after) = (Some(old.digest), Some(new.digest));
+    let mut first = settling(vec![
+        attempt(0, 1, before, Some("status")),
+        attempt(1, 1, None, Some("timeout")),
+        // Nothing was told while nothing could be written.
+        attempt(2, 1, before, Some(UNWRITTEN)),
+        attempt(3, 1, before, Some(UNWRITTEN)),
+        settled(&lane_, &events[4], 0, Then::Filtered),
+    ]);
+    first.renderings = vec![old.clone()];
+    store.settle(first.clone()).await.expect("settles");
+    store.settle(first).await.expect("settles again");
+    let mut second = settling(vec![
+        attempt(0, 2, after, None),
+        attempt(1, 2, after, None),
+        attempt(2, 2, after, None),
+    ]);
+    second.renderings = vec![new.clone()];
+    store.settle(second).await.expect("settles");
+    store.close().await;
+    let store = place.open().await;
+    let ids = events.iter().map(|event| DeliveryId {
+        lane: lane_.id,
+        event: event.key,
+    });
+    let told = store.told(ids.collect()).await.expect("reads");
+    let of = |written: &Written| Told {
+        digest: Some(written.digest),
+        settings: Some(written.text.clone()),
+    };
+    let usual = Told {
+        digest: None,
+        settings: None,
+    };
+    let expected = [
+        Some(of(&old)),
+        Some(usual),
+        Some(of(&new)),
+        None,
+        None,
+        None,
+    ];
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]

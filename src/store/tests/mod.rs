@@ -180,6 +180,7 @@ pub(super) fn settled(lane: &LaneState, event: &Scanned, number: u32, then: Then
             status: Some(if is_accepted { 204 } else { 500 }),
             error: (!is_accepted).then(|| "status".to_owned()),
             answer: (!is_accepted).then(|| "no".into()),
+            rendering: None,
         },
         then,
     }

@@ -47,6 +47,14 @@ impl Corpse {
         self
     }
 
+    /// Changes its configuration.
+    pub(crate) fn with(self, from: &str, to: &str) -> Self {
+        let text = std::fs::read_to_string(self.config()).expect("it has one");
+        assert!(text.contains(from), "the configuration has no {from}");
+        std::fs::write(self.config(), text.replace(from, to)).expect("a file");
+        self
+    }
+
     /// Starts a process and waits until it is ready.
     pub(crate) async fn restart(self) -> Doorbell {
         self.launch().ready().await
@@ -152,10 +160,8 @@ impl Doorbell {
 
     /// Starts one whose admin API receivers find at `public_url`.
     pub(crate) async fn start_public(config: &str, public_url: &str) -> Self {
-        let corpse = Corpse::new(config);
-        let text = std::fs::read_to_string(corpse.config()).expect("just written");
         let public = format!("[admin]\npublic_url = \"{public_url}\"\n");
-        std::fs::write(corpse.config(), text.replace("[admin]\n", &public)).expect("a file");
+        let corpse = Corpse::new(config).with("[admin]\n", &public);
         corpse.restart().await
     }
 

@@ -370,6 +370,7 @@ impl World {
             status: None,
             error: None,
             answer: None,
+            rendering: None,
         };
         self.queue
             .finished(lane, start.delivery.event, attempt, then);
