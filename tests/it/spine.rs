@@ -317,6 +317,16 @@ async fn a_receiver_that_is_gone_is_rung_no_more() {
         (!is_enabled(&doorbell).await).then_some(())
     })
     .await;
+    // It is off at once, and for good with the transaction that tells of it.
+    let told = format!(
+        "{}/api/v1/events?type=doorbell.endpoint.disabled",
+        doorbell.admin_url()
+    );
+    wait_until("that it is off is on disk", async || {
+        let page = reqwest::get(&told).await.ok()?.text().await.ok()?;
+        page.contains("doorbell.endpoint.disabled").then_some(())
+    })
+    .await;
     // Nor by the next process, which finds another change.
     let doorbell = doorbell.kill().await.restart().await;
     upstream.change("/tickets", |list| list.push(ticket(2, "new")));
