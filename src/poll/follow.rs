@@ -117,19 +117,26 @@ async fn follow(room: &Room, moved: &BTreeSet<usize>) -> Result<(), StoreError> 
         {
             let found = found(room, each).await?;
             let partitions = divide::partitions(Some(each), &found);
-            settle(room, watched, source, partitions).await?;
+            if !settle(room, watched, source, partitions).await? {
+                // Who came back too early is seated the next time.
+                let followed = each
+                    .followed
+                    .keys()
+                    .filter_map(|name| room.by_name.get(name));
+                followed.for_each(|index| room.follow.moved(*index));
+            }
         }
     }
     Ok(())
 }
 
-/// Seats and unseats until the source has these partitions.
+/// Seats and unseats until the source has these partitions; whether it has all of them.
 async fn settle(
     room: &Room,
     watched: &Arc<Watched>,
     source: &config::Source,
     partitions: Partitions,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let standing = room.hall.lock().standing(watched);
     let mut gone: BTreeMap<&Partition, SnapshotId> = standing
         .iter()
@@ -140,7 +147,7 @@ async fn settle(
         .filter(|partition| gone.remove(partition).is_none())
         .collect();
     if fresh.is_empty() && gone.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     let (name, came, left) = (watched.name.as_str(), fresh.len(), gone.len());
     tracing::info!(source = name, came, left, "partitions come and go");
@@ -148,12 +155,12 @@ async fn settle(
     let gone: HashSet<SnapshotId> = gone.into_values().collect();
     room.hall.lock().unseat(watched, &gone);
     room.store.leave(gone.into_iter().collect()).await?;
-    seat(room, watched, source, fresh).await?;
+    let seated = seat(room, watched, source, fresh).await?;
     room.wake.notify_one();
-    Ok(())
+    Ok(seated.len() == came)
 }
 
-/// Seats partitions that nobody has a seat for; their snapshots.
+/// Seats partitions that nobody has a seat for; the snapshots of those who are seated.
 async fn seat(
     room: &Room,
     watched: &Arc<Watched>,
@@ -169,11 +176,13 @@ async fn seat(
         let states = room.store.partitions(wanted.collect()).await?;
         let now = room.clock.now();
         for (partition, state) in chunk.iter().zip(states) {
-            snapshots.push(state.snapshot);
+            let snapshot = state.snapshot;
             let has_snapshot = state.items.is_some();
             let due = first_poll(source, partition, &state.memory, has_snapshot, now);
             let seat = Arc::new(Seat::new(watched, partition.clone(), state));
-            room.hall.lock().seat(seat, due);
+            if room.hall.lock().seat(seat, due) {
+                snapshots.push(snapshot);
+            }
         }
     }
     Ok(snapshots)

@@ -23,6 +23,8 @@ pub(super) struct Hall {
     seats: Vec<Option<Arc<Seat>>>,
     /// By [`Watched::index`].
     sources: Vec<Vec<u32>>,
+    /// Snapshots of those who left while their last poll is at work.
+    leaving: HashSet<SnapshotId>,
     /// When the scheduler looks by itself.
     looks_at: Timestamp,
 }
@@ -47,12 +49,18 @@ impl Hall {
             agenda: Agenda::new(lines),
             seats: Vec::new(),
             sources: vec![Vec::new(); sources],
+            leaving: HashSet::new(),
             looks_at: Timestamp::default(),
         }
     }
 
-    /// Seats somebody.
-    pub(super) fn seat(&mut self, seat: Arc<Seat>, due: Option<Timestamp>) {
+    /// Seats somebody, unless who had the same snapshot before is not gone yet; whether it did. A
+    /// snapshot never has two polls at work.
+    pub(super) fn seat(&mut self, seat: Arc<Seat>, due: Option<Timestamp>) -> bool {
+        if self.leaving.contains(&seat.snapshot) {
+            seat.leave();
+            return false;
+        }
         let source = seat.source.index;
         let index = self.agenda.add(seat.source.line, source, due);
         if index == self.seats.len() {
@@ -61,6 +69,7 @@ impl Hall {
             self.seats[index] = Some(seat);
         }
         self.sources[source].push(number(index));
+        true
     }
 
     /// Lets partitions go, each at the latest when its poll at work ends.
@@ -75,6 +84,7 @@ impl Hall {
             self.agenda.remove(index as usize);
         }
         self.sources[source.index] = stay;
+        self.leaving.extend(gone);
         self.clear();
     }
 
@@ -142,6 +152,7 @@ impl Hall {
     fn clear(&mut self) {
         for index in self.agenda.vacated() {
             if let Some(seat) = self.seats[index as usize].take() {
+                self.leaving.remove(&seat.snapshot);
                 seat.leave();
             }
         }
@@ -150,4 +161,31 @@ impl Hall {
 
 fn number(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::poll::tests::seat;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn who_comes_back_waits_until_its_last_poll_has_ended() {
+        let mut hall = Hall::new([8], 1);
+        let first = seat();
+        assert!(hall.seat(first.clone(), Some(at(1))));
+        let begun = hall.next(at(1)).expect("is due");
+        hall.unseat(&first.source, &[first.snapshot].into());
+        assert!(hall.standing(&first.source).is_empty());
+
+        // The same snapshot, as the store gives it to who is back.
+        assert!(!hall.seat(seat(), Some(at(1))));
+        assert!(hall.next(at(2)).is_none());
+        hall.finish(begun.ticket.index, Some(at(2)));
+        assert!(hall.seat(seat(), Some(at(1))));
+        assert!(hall.next(at(2)).is_some());
+    }
 }

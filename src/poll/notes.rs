@@ -149,28 +149,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::event::Partition;
-    use crate::metrics::{Metrics, PollMetrics, SeriesBy};
-    use crate::poll::seat::{Place, Watched};
-    use crate::poll::tests::source;
-    use crate::store::{Memory, SnapshotId, SourceId, SourceState};
-
-    fn seat() -> Arc<Seat> {
-        let metrics = PollMetrics::new(&Metrics::new(), SeriesBy::Source);
-        let place = Place {
-            index: 0,
-            line: 0,
-            is_followed: false,
-        };
-        let watched = Watched::new(&source(), SourceId(1), place, &metrics);
-        let state = SourceState {
-            id: SourceId(1),
-            snapshot: SnapshotId(1),
-            memory: Memory::default(),
-            items: None,
-        };
-        Arc::new(Seat::new(&Arc::new(watched), Partition::default(), state))
-    }
+    use crate::poll::tests::seat;
 
     #[tokio::test]
     async fn a_commit_waits_for_the_note_and_what_waits_to_be_noted_is_committed_instead() {

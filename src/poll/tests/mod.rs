@@ -16,14 +16,16 @@ use super::conclude::{Conclusion, Found, Learnt, Terms, Trouble, What, first_pol
 use super::identity::Identity;
 use super::judge::{Believed, Case, Open};
 use super::plan::{Basis, Changes, Draw};
+use super::seat::Seat;
 use super::*;
 use crate::client::Validators;
 use crate::config::{Baseline, Deletes, Every, Format, Keep};
 use crate::detect::{self, Differences, Entry, Held, Known, Path, Rules, Walk};
 use crate::digest::{Digest, RawDigest};
 use crate::event::Kind;
+use crate::metrics::{Metrics, SeriesBy};
 use crate::schedule::Severity;
-use crate::store::{Draft, ItemChange, Memory};
+use crate::store::{Draft, ItemChange, Memory, SnapshotId, SourceId, SourceState};
 use crate::upstream::Pacing;
 
 /// Three items as a response holds them.
@@ -329,6 +331,24 @@ fn learnt() -> Learnt {
             last_modified: None,
         },
     }
+}
+
+/// The seat of a source that is not divided, of snapshot 1.
+pub(super) fn seat() -> Arc<Seat> {
+    let metrics = PollMetrics::new(&Metrics::new(), SeriesBy::Source);
+    let place = Place {
+        index: 0,
+        line: 0,
+        is_followed: false,
+    };
+    let watched = Watched::new(&source(), SourceId(1), place, &metrics);
+    let state = SourceState {
+        id: SourceId(1),
+        snapshot: SnapshotId(1),
+        memory: Memory::default(),
+        items: None,
+    };
+    Arc::new(Seat::new(&Arc::new(watched), Partition::default(), state))
 }
 
 /// A poll that found what was committed last.
