@@ -243,6 +243,10 @@ impl House {
 
     /// Commits one created event for each subject.
     async fn commit(&self, subjects: &[&str]) {
+        self.commit_of(&self.source, subjects).await;
+    }
+
+    async fn commit_of(&self, source: &SourceState, subjects: &[&str]) {
         let change = |subject: &&str| ItemChange {
             subject: (*subject).into(),
             now: Some(Form {
@@ -255,8 +259,8 @@ impl House {
             }),
         };
         let poll = PollCommit {
-            source: self.source.id,
-            snapshot: self.source.snapshot,
+            source: source.id,
+            snapshot: source.snapshot,
             partition: crate::event::Partition::default(),
             at: Clock::system().now(),
             cause: Cause::Poll,
@@ -519,4 +523,43 @@ async fn a_private_address_is_not_connected_to() {
     running.drain().await;
     assert!(!receiver.has_more());
     assert!(!house.metrics.scrape().is_empty());
+}
+
+/// Method: both commits are there before anybody is told, so the small one, whose events are told,
+/// stands behind a large one, whose events are not.
+#[tokio::test]
+async fn a_large_commit_is_told_of_although_a_small_one_follows() {
+    let house = House::new().await;
+    let builds = house.store.sources(&[name("builds")]).await;
+    let builds = builds.expect("registers").remove(0);
+    let fresh = house.store.fresh();
+    let news = house.store.position();
+    let before = *news.borrow();
+    let many: Vec<String> = (0..=crate::store::LARGE_CHANGES)
+        .map(|n| n.to_string())
+        .collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    house.commit_of(&builds, &many).await;
+    house.commit(&["a"]).await;
+
+    let inboxes: [Arc<Inbox>; 2] = Default::default();
+    let hearers = [builds.id, house.source.id].into_iter().zip(&inboxes);
+    let hearers = hearers.map(|(source, inbox)| (source, vec![(Arc::clone(inbox), 0)]));
+    let tell = tell(
+        house.store.clone(),
+        (fresh, news, before),
+        hearers.collect(),
+    );
+    let heard = async { tokio::join!(inboxes[0].news(), inboxes[1].news()) };
+    let heard = async {
+        tokio::select! {
+            heard = heard => heard,
+            () = tell => unreachable!("the store is open"),
+        }
+    };
+    let (large, small) = tokio::time::timeout(PATIENCE, heard)
+        .await
+        .expect("both are told");
+    assert!(large.lanes.contains(&0) && large.fresh.is_empty());
+    assert!(small.lanes.contains(&0) || !small.fresh.is_empty());
 }

@@ -248,3 +248,29 @@ impl Writer {
         sweep_due
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::EventKey;
+    use crate::store::SourceId;
+
+    #[test]
+    fn work_that_failed_has_nothing_to_tell() {
+        let connection = Connection::open_in_memory().expect("opens");
+        let told = || Fresh {
+            position: Position(1),
+            source: SourceId(1),
+            after: EventKey::START,
+            events: [].into(),
+        };
+        for (outcome, tells) in [(Ok(()), true), (Err(StoreError::Full), false)] {
+            let (mut job, _) = Job::telling(1, move |_, fresh| {
+                *fresh = Some(told());
+                outcome
+            });
+            assert_eq!(job.work.run(&connection).is_ok(), tells);
+            assert_eq!(job.work.fresh().is_some(), tells);
+        }
+    }
+}

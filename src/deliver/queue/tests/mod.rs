@@ -84,6 +84,23 @@ fn a_fresh_event_is_taken_in_without_a_read() {
 }
 
 #[test]
+fn a_fresh_event_never_hides_those_before_it_that_were_not_read() {
+    let mut world = World::new(Order::Subject);
+    for told in [Told::Late, Told::Offered] {
+        world.take(Step::Commit {
+            lane: 1,
+            count: 3,
+            subject: 0,
+            spread: 3,
+            kind: Kind::Created,
+            told,
+        });
+    }
+    world.finish_all();
+    assert_eq!(world.disks[1].done.len(), 6);
+}
+
+#[test]
 fn a_backlog_that_is_held_up_keeps_its_turn_and_nobody_elses() {
     // Five of the backlog are in flight, and no more than five start by themselves.
     let mut world = World::with_events(Order::Subject, 200);

@@ -111,6 +111,8 @@ pub(super) struct World {
     pub(super) scans: VecDeque<ScanJob>,
     pub(super) asks: VecDeque<AskJob>,
     pub(super) committed: i64,
+    /// Lanes that are yet to hear that there is something to read.
+    late: BTreeSet<usize>,
     /// Events in the order of their first attempts, by lane and subject.
     pub(super) firsts: BTreeMap<(usize, Subject), Vec<EventKey>>,
 }
@@ -161,6 +163,9 @@ pub(super) enum Told {
     Offered,
     /// With its events, and once more when they are known.
     OfferedTwice,
+    /// That there is something to read, but only after the next commit: an inbox gives out what
+    /// came with its events first.
+    Late,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -177,7 +182,12 @@ pub(super) enum Outcome {
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let kind = prop::sample::select(vec![Kind::Created, Kind::Updated, Kind::Deleted]);
     let count = prop_oneof![8 => 1..6_usize, 1 => 200..400_usize];
-    let told = prop::sample::select(vec![Told::Poked, Told::Offered, Told::OfferedTwice]);
+    let told = prop::sample::select(vec![
+        Told::Poked,
+        Told::Offered,
+        Told::OfferedTwice,
+        Told::Late,
+    ]);
     let commit = (0..LANES, count, 0..4_u8, 1..4_u8, (kind, told)).prop_map(
         |(lane, count, subject, spread, (kind, told))| Step::Commit {
             lane,
@@ -223,6 +233,7 @@ impl World {
             scans: VecDeque::new(),
             asks: VecDeque::new(),
             committed: 0,
+            late: BTreeSet::new(),
             firsts: BTreeMap::new(),
         }
     }
@@ -296,14 +307,17 @@ impl World {
             self.disks[lane].events.insert(key, event);
         }
         let offers = match told {
-            Told::Poked => 0,
+            Told::Poked | Told::Late => 0,
             Told::Offered => 1,
             Told::OfferedTwice => 2,
         };
         for _ in 0..offers {
             self.queue.offer(lane, &self.disks[lane].fresh(after));
         }
-        if offers == 0 {
+        let is_late = matches!(told, Told::Late);
+        if is_late {
+            self.late.insert(lane);
+        } else if offers == 0 || self.late.remove(&lane) {
             self.queue.poke(lane);
         }
     }
@@ -440,6 +454,9 @@ impl World {
 
     /// Everything works from now on: whatever was committed must arrive.
     pub(super) fn finish_all(&mut self) {
+        for lane in std::mem::take(&mut self.late) {
+            self.queue.poke(lane);
+        }
         for _ in 0..1_000_000 {
             self.take(Step::Pass { millis: 50 });
             self.take(Step::Scan { works: true });
