@@ -78,5 +78,46 @@ impl Drop for Checkpointer {
 /// Copies what can be copied without waiting for anybody. What fails or is left over is read from
 /// the journal as before, and comes in with the next one.
 fn passive(connection: &Connection) {
-    let _ = connection.pragma_query(None, "wal_checkpoint(PASSIVE)", |_| Ok(()));
+    let _ = run(connection, "PRAGMA wal_checkpoint(PASSIVE)");
+}
+
+/// Brings in everything and empties the journal, once nobody else reads or writes. Best effort, as
+/// above.
+pub(super) fn whole(connection: &Connection) {
+    let _ = run(connection, "PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+/// As a statement: `pragma_query` takes a name alone and refuses one with an argument.
+fn run(connection: &Connection, pragma: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(pragma)?.query_one([], |_| Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_committed_comes_into_the_database() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("doorbell.db");
+        let writer = schema::open_writer(&path).expect("opens");
+        let checkpointer = schema::open_checkpointer(&path).expect("opens");
+        let size = || std::fs::metadata(&path).expect("a file").len();
+        let insert = |table: &str| {
+            let sql = format!("CREATE TABLE {table} AS SELECT randomblob(100000)");
+            writer.execute_batch(&sql).expect("writes");
+        };
+
+        insert("one");
+        let before = size();
+        passive(&checkpointer);
+        assert!(size() >= before + 100_000, "the thread's connection");
+
+        insert("two");
+        let before = size();
+        whole(&writer);
+        assert!(size() >= before + 100_000, "the writer's, at the end");
+        let journal = folder.path().join("doorbell.db-wal");
+        assert_eq!(std::fs::metadata(journal).expect("a file").len(), 0);
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::checkpoint::Checkpointer;
+use super::checkpoint::{self, Checkpointer};
 use super::line::Line;
 use super::lock::Lock;
 use super::{Files, fault, sweep};
@@ -149,8 +149,7 @@ impl Writer {
             ..
         } = self;
         drop(checkpointer);
-        // Best effort: what a checkpoint leaves in the journal is read from there.
-        let _ = connection.pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(()));
+        checkpoint::whole(&connection);
         drop(connection);
         drop(lock);
     }
