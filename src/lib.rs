@@ -15,7 +15,7 @@
 //! | 4 | [`poll`] [`deliver`] [`proxy`] | the three engines; they meet in the store and the upstream, never each other |
 //! | 3 | [`store`] [`upstream`] | durable verbs over a database; the shared client of an upstream |
 //! | 2 | [`config`] [`client`] [`metrics`] [`clock`] [`shutdown`] [`threads`] | files and environment; HTTP clients; series; heavy work |
-//! | 1 | [`detect`] [`event`] [`schedule`] [`signature`] | pure: digest and diff; what rings; when next; sign and verify |
+//! | 1 | [`budget`] [`detect`] [`event`] [`schedule`] [`signature`] | pure: who is granted; digest and diff; what rings; when next; sign and verify |
 //! | 0 | [`name`] [`digest`] [`time`] [`backoff`] [`secret`] | pure words |
 //!
 //! Floors 0 and 1 do no I/O, are never `async`, and take clock and randomness as arguments. Only
@@ -30,6 +30,7 @@
 pub mod admin;
 pub mod app;
 pub mod backoff;
+pub mod budget;
 pub mod cli;
 pub mod client;
 pub mod clock;
