@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{BAD_CONFIG, read_config};
+use crate::clock::Clock;
 use crate::config;
 
 /// Prints what the file means, then its warnings; or its faults, with exit status 64.
@@ -16,7 +17,10 @@ pub fn check(path: &Path, json: bool) -> ExitCode {
     }
     match read_config(path) {
         Ok(config) => {
-            say!("{}", config::explain(&config).trim_end());
+            say!(
+                "{}",
+                config::explain(&config, Clock::system().now()).trim_end()
+            );
             ExitCode::SUCCESS
         }
         Err(code) => code,

@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::event::{Format, Kind, OPERATIONAL_SOURCE, Payload, Rendering};
 use crate::name::Name;
+use crate::time::Timestamp;
 
 use super::declared::{self, Watched};
 use super::words::duration_text;
@@ -17,10 +18,13 @@ use super::{Config, Deletes, Endpoint, Every, Limit, Route, RouteAuth, Source};
 /// Most sources whose types are listed for one endpoint; a longer list is counted.
 const HEARD_MAX: usize = 20;
 
+/// How many of the next times of a cron expression are shown: enough to see what it means.
+const TIMES: usize = 3;
+
 /// Says what `config` means: requests per hour of every source and upstream, which endpoint hears
 /// which types, which routes reach what, and what is odd. Ends with a line end.
 #[must_use]
-pub fn explain(config: &Config) -> String {
+pub fn explain(config: &Config, now: Timestamp) -> String {
     let mut text = String::new();
     let mut section = |title: &str, lines: Vec<String>| {
         let _ = writeln!(text, "{title}:");
@@ -34,7 +38,7 @@ pub fn explain(config: &Config) -> String {
     section("upstreams", upstreams(config));
     section(
         "sources",
-        config.sources.values().map(|s| source(s)).collect(),
+        config.sources.values().map(|s| source(s, now)).collect(),
     );
     let endpoints = config.endpoints.values();
     section(
@@ -51,7 +55,7 @@ pub fn explain(config: &Config) -> String {
 fn upstreams(config: &Config) -> Vec<String> {
     let mut asked: BTreeMap<&Name, f64> = BTreeMap::new();
     for source in config.sources.values() {
-        *asked.entry(&source.upstream).or_default() += per_hour(source.every) * parts(source);
+        *asked.entry(&source.upstream).or_default() += per_hour(&source.every) * parts(source);
     }
     let line = |name: &Name, url: &Url| {
         let asked = rate(asked.get(name).copied().unwrap_or(0.0));
@@ -61,17 +65,9 @@ fn upstreams(config: &Config) -> Vec<String> {
     upstreams.map(|u| line(&u.name, &u.url)).collect()
 }
 
-fn source(source: &Source) -> String {
+fn source(source: &Source, now: Timestamp) -> String {
     let Source { name, upstream, .. } = source;
-    let when = match source.every {
-        Every::Fixed(period) => format!(
-            "every {}, {} an hour",
-            duration_text(period),
-            rate(per_hour(source.every) * parts(source))
-        ),
-        Every::Manual => "only by hand".to_owned(),
-    };
-    let when = format!("{when}{}", partitions(source));
+    let when = when(source, now);
     let what = match &source.rules.items {
         Some(items) => {
             let ids: Vec<_> = source
@@ -121,6 +117,34 @@ fn source(source: &Source) -> String {
     format!(
         "{name}: {method}{upstream}{path}, {when}, {what}{since}{pages}{forget}{confirm}{stale}"
     )
+}
+
+/// `every 15m, 4 requests an hour for each repo (2)`.
+fn when(source: &Source, now: Timestamp) -> String {
+    let asked = rate(per_hour(&source.every) * parts(source));
+    let partitions = partitions(source);
+    match &source.every {
+        Every::Fixed(period) => {
+            let period = duration_text(*period);
+            format!("every {period}, {asked} an hour{partitions}")
+        }
+        Every::Cron(cron) => {
+            let (text, zone) = (cron.expression(), cron.zone());
+            let times = std::iter::successors(cron.after(now), |at| cron.after(*at));
+            let times: Vec<String> = times.take(TIMES).map(|at| zone.shown(at)).collect();
+            let spread = if source.each.is_some() {
+                format!(" and up to {} later", duration_text(cron.spread()))
+            } else {
+                String::new()
+            };
+            format!(
+                "at {text} of {}, {asked} an hour on average{partitions}, next {}{spread}",
+                zone.name(),
+                times.join(", "),
+            )
+        }
+        Every::Manual => format!("only by hand{partitions}"),
+    }
 }
 
 /// Partitions that the configuration itself names; of those that follow another source's items
@@ -271,9 +295,10 @@ fn limit(limit: &Limit) -> String {
     )
 }
 
-fn per_hour(every: Every) -> f64 {
+fn per_hour(every: &Every) -> f64 {
     match every {
         Every::Fixed(period) => 3_600.0 / period.as_secs_f64(),
+        Every::Cron(cron) => cron.per_hour(),
         Every::Manual => 0.0,
     }
 }

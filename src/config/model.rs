@@ -17,6 +17,7 @@ use super::each::Each;
 use crate::detect::Rules;
 use crate::event::{Filter, Glob, Rendering};
 use crate::name::Name;
+use crate::schedule::Cron;
 use crate::secret::Secret;
 use crate::signature::{GithubKey, SigningKey};
 
@@ -228,10 +229,12 @@ pub struct Source {
 }
 
 /// When a source is polled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Every {
     /// At this period.
     Fixed(Duration),
+    /// At these times.
+    Cron(Arc<Cron>),
     /// Only by hand.
     Manual,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::detect::{Fields, Filter, Path, Rules, UNSETTLED_MAX};
 use crate::event::ORDINAL_MAX;
 use crate::name::Name;
+use crate::schedule::{Cron, CronError, Zone};
 
 use super::declared::Declared;
 use super::reader::{Keys, Table};
@@ -77,6 +78,10 @@ pub(super) const SOURCE: Keys = Keys {
     ],
     later: &["respect_cache", "observe", "on_write", "serve"],
 };
+const TIMES: Keys = Keys {
+    now: &["cron", "timezone"],
+    later: &["min", "max"],
+};
 const DELETES: Keys = Keys {
     now: &["tombstone"],
     later: &[],
@@ -113,8 +118,8 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
         let message = "`deletes = \"full\"` leaves nothing to forget: what is missing was deleted";
         table.context.fault(table.place("forget"), message);
     }
-    if let (Some(forget), Some(Every::Fixed(period))) = (forget, every)
-        && forget <= period
+    if let (Some(forget), Some(Every::Fixed(period))) = (forget, &every)
+        && forget <= *period
     {
         let message = "`forget` is no longer than `every`: what one poll misses is forgotten";
         table.context.warn(table.place("forget"), message);
@@ -124,8 +129,8 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
         ..rules(table)
     };
     let stale_after = table.optional("stale_after", |v| v.duration(&STALE_AFTER));
-    if let (Some(after), Some(Every::Fixed(period))) = (stale_after, every)
-        && after <= period
+    if let (Some(after), Some(Every::Fixed(period))) = (stale_after, &every)
+        && after <= *period
     {
         let message = "`stale_after` is no longer than `every`: one poll without news rings it";
         table.context.warn(table.place("stale_after"), message);
@@ -242,13 +247,44 @@ pub(super) fn upstream_name(value: Value<'_>, declared: &Declared<'_>) -> Option
 
 fn every(value: Value<'_>) -> Option<Every> {
     if value.is_table() {
-        value.fault("`every` with a table is not supported yet, write a duration or \"manual\"");
-        return None;
+        let table = value.table(&TIMES)?;
+        if !table.is_empty() && !table.has("cron") && !table.has("timezone") {
+            // All that it has was told of.
+            return None;
+        }
+        return cron(&table).map(|cron| Every::Cron(Arc::new(cron)));
     }
     if value.as_text() == Some("manual") {
         return Some(Every::Manual);
     }
     value.duration(&EVERY).map(Every::Fixed)
+}
+
+fn cron(table: &Table<'_>) -> Option<Cron> {
+    let zone = table.or("timezone", Some(Zone::UTC), |v| Some(zone(v)));
+    table.required("cron", "\"*/5 8-18 * * MON-FRI\"", |value| {
+        let Some(text) = value.as_text() else {
+            value.wrong_type("a cron expression like \"*/5 8-18 * * MON-FRI\"");
+            return None;
+        };
+        let cron = Cron::parse(text, zone.unwrap_or(Zone::UTC));
+        let fault = |error: CronError| {
+            value.fault_within(error.at, format!("`cron`: {}", error.message));
+        };
+        cron.map_err(fault).ok().filter(|_| zone.is_some())
+    })
+}
+
+fn zone(value: Value<'_>) -> Option<Zone> {
+    value.parsed("a time zone like \"Europe/Berlin\"", |name| {
+        Zone::parse(name).ok_or_else(|| {
+            let advice = words::nearest(name, Zone::names()).map_or_else(
+                || "write one like \"Europe/Berlin\" or \"UTC\"".to_owned(),
+                |near| format!("did you mean \"{near}\"?"),
+            );
+            format!("there is no time zone \"{}\", {advice}", shown(name))
+        })
+    })
 }
 
 fn deletes(value: Value<'_>) -> Option<(Deletes, Option<Filter>)> {

@@ -71,15 +71,21 @@ impl<'a> Value<'a> {
 
     /// Notes that what stands at byte `position` of this string is wrong.
     pub(super) fn fault_at(&self, position: usize, message: impl Into<String>) {
+        let text = self.as_text().unwrap_or_default();
+        let at = text.floor_char_boundary(position);
+        let width = text[at..].chars().next().map_or(1, char::len_utf8);
+        self.fault_within(at..at + width, message);
+    }
+
+    /// Notes that these bytes of this string are wrong.
+    pub(super) fn fault_within(&self, bytes: Span, message: impl Into<String>) {
         let span = self.span();
         let written = self.context.text.get(span.clone()).unwrap_or_default();
         let inside = written.get(1..written.len().saturating_sub(1));
         let place = match (inside, self.as_text()) {
             // Without escapes, a byte of the string is a byte of the file.
-            (Some(inside), Some(text)) if inside == text => {
-                let at = inside.floor_char_boundary(position);
-                let width = inside[at..].chars().next().map_or(1, char::len_utf8);
-                span.start + 1 + at..span.start + 1 + at + width
+            (Some(inside), Some(text)) if inside == text && !bytes.is_empty() => {
+                span.start + 1 + bytes.start..span.start + 1 + bytes.end
             }
             _ => span,
         };

@@ -10,7 +10,7 @@ use crate::config::{Every, Source};
 use crate::detect::{Held, Pending, Progress, Unreadable};
 use crate::digest::{Digest, RawDigest};
 use crate::event::{self, Kind, Partition};
-use crate::schedule::{self, FAILURES, Plan, Severity};
+use crate::schedule::{self, FAILURES, Failed, Plan, Severity};
 use crate::store::{Announcement, Memory, StoreError};
 use crate::time::Timestamp;
 use crate::upstream::{Failure, NOT_BEFORE_MAX, Pacing, Reason};
@@ -87,7 +87,7 @@ pub(super) struct Terms<'a> {
     /// Its configuration.
     pub(super) source: &'a Source,
     /// When it is polled by itself.
-    pub(super) plan: Plan,
+    pub(super) plan: &'a Plan,
     /// What was remembered before it.
     pub(super) before: &'a Memory,
     /// When it began.
@@ -119,8 +119,10 @@ pub(super) struct Conclusion {
 
 /// The plan of a source's partition: each has a phase of its own.
 pub(super) fn plan_of(source: &Source, partition: &Partition) -> Plan {
-    match source.every {
-        Every::Fixed(period) => Plan::every(&phase_key(source, partition), period),
+    let key = phase_key(source, partition);
+    match &source.every {
+        Every::Fixed(period) => Plan::every(&key, *period),
+        Every::Cron(cron) => Plan::cron(cron, Some(&*key).filter(|_| !partition.is_whole())),
         Every::Manual => Plan::Manual,
     }
 }
@@ -142,12 +144,15 @@ pub(super) fn first_poll(
     has_snapshot: bool,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let scheduled =
-        plan_of(source, partition).first(&phase_key(source, partition), has_snapshot, now);
-    let first = confirming(source, memory, now).or(scheduled)?;
+    let plan = plan_of(source, partition);
     // A clock that was far ahead may have left a time that is far away.
-    let not_before = memory.not_before.unwrap_or(first);
-    Some(first.max(not_before.min(now.plus(NOT_BEFORE_MAX))))
+    let bound = now.plus(NOT_BEFORE_MAX);
+    let not_before = memory.not_before.map(|not_before| not_before.min(bound));
+    if let Some(confirming) = confirming(source, memory, now) {
+        return Some(confirming.max(not_before.unwrap_or(confirming)));
+    }
+    let first = plan.first(&phase_key(source, partition), has_snapshot, now)?;
+    Some(plan.raised(first, not_before))
 }
 
 /// Draws the conclusion of a poll that got a believable answer.
@@ -209,19 +214,25 @@ pub(super) fn success(terms: Terms<'_>, found: Found) -> Conclusion {
         let why = reason.unwrap_or(REASON_UNCHANGED);
         announcements.extend(stay_quiet(terms, &mut memory, why));
     }
-    let next = match reason {
-        Some(REASON_GUARD) => None,
-        _ => confirming(source, &memory, terms.now),
-    };
-    let next = next.or_else(|| terms.plan.next(terms.now));
+    let next = follows(terms, &memory, wait);
     Conclusion {
         outcome,
         reason,
         memory,
         changes,
         announcements,
-        next: next.map(|next| next.max(wait.unwrap_or(next))),
+        next,
     }
+}
+
+/// When the poll after a believable answer is due. What is held waits for the schedule.
+fn follows(terms: Terms<'_>, memory: &Memory, wait: Option<Timestamp>) -> Option<Timestamp> {
+    if memory.held.is_none()
+        && let Some(confirming) = confirming(terms.source, memory, terms.now)
+    {
+        return Some(confirming.max(wait.unwrap_or(confirming)));
+    }
+    Some(terms.plan.raised(terms.plan.next(terms.now)?, wait))
 }
 
 /// The end of a run of failures that was told of; its reason is that of the last one.
@@ -249,15 +260,17 @@ pub(super) fn failure(terms: Terms<'_>, trouble: &Trouble) -> Conclusion {
         announcements.push(announcement(source, Kind::SourceFailing, told));
     }
     let wait = trouble.pacing.not_before.map(|wait| terms.now.plus(wait));
-    let retry = terms
-        .plan
-        .retry(retries, trouble.severity, terms.now, terms.random)
-        .or_else(|| {
-            let delay = FAILURES.jittered(retries, terms.random);
-            let confirming = confirming(source, before, terms.now);
-            confirming.map(|at| at.max(terms.now.plus(delay)))
-        });
-    let next = retry.map(|retry| retry.max(wait.unwrap_or(retry)));
+    let failed = Failed {
+        failures: retries,
+        severity: trouble.severity,
+        random: terms.random,
+    };
+    let retry = terms.plan.retry(failed, wait, terms.now);
+    let next = retry.or_else(|| {
+        let delay = FAILURES.jittered(retries, terms.random);
+        let confirming = confirming(source, before, terms.now);
+        confirming.map(|at| at.max(terms.now.plus(delay)).max(wait.unwrap_or(at)))
+    });
     let mut memory = Memory {
         polled_at: Some(terms.began),
         failures,

@@ -206,7 +206,7 @@ impl Brief {
     /// The plan of a partition.
     pub(super) fn plan_of(&self, partition: &Partition) -> Plan {
         if partition.is_whole() {
-            self.plan
+            self.plan.clone()
         } else {
             plan_of(&self.source, partition)
         }

@@ -15,7 +15,7 @@ use super::{LastError, Outcome, Polled, REASON_INTERNAL, REASON_STORE, Room};
 use crate::config;
 use crate::event::Cause;
 use crate::metrics::EventCounts;
-use crate::schedule::{FAILURES, Severity};
+use crate::schedule::{FAILURES, Failed, Severity};
 use crate::store::{COMMITTED_IDS_MAX, Committed, Memory, PollCommit, StoreError};
 use crate::time::Timestamp;
 
@@ -95,9 +95,10 @@ async fn poll(
         began,
         writes: ticket.doubtful,
     };
+    let plan = brief.plan_of(&seat.partition);
     let terms = Terms {
         source,
-        plan: brief.plan_of(&seat.partition),
+        plan: &plan,
         before: &memory,
         began,
         now: room.clock.now(),
@@ -293,9 +294,13 @@ impl Turn<'_> {
             message: trouble.message.clone(),
         }));
         self.seat.source.series.failed(REASON_STORE);
-        let random = fastrand::f64();
-        let next = plan_of(&self.source, &self.seat.partition);
-        let next = next.retry(failures, Severity::Passing, now, random);
+        let failed = Failed {
+            failures,
+            severity: Severity::Passing,
+            random: fastrand::f64(),
+        };
+        let plan = plan_of(&self.source, &self.seat.partition);
+        let next = plan.retry(failed, None, now);
         (Polled::error(REASON_STORE), next)
     }
 }

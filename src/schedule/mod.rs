@@ -4,7 +4,12 @@
 //! failures is worth a ring. Leaves waiting to [`crate::poll`], and what an answer asks for to the
 //! upstream.
 
+mod cron;
+
+use std::sync::Arc;
 use std::time::Duration;
+
+pub use cron::{Cron, CronError, SPREAD_MAX, Zone};
 
 use crate::backoff::Backoff;
 use crate::time::Timestamp;
@@ -36,13 +41,20 @@ const REFUSALS_EARLY: u32 = 2;
 pub const REFUSALS_RING: u32 = 2;
 
 /// When a source is polled by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
     /// At this period, at a phase that is the source's own.
     Every {
         /// The period; never zero.
         period: Duration,
         /// From the Unix epoch, below the period: see [`phase`].
+        phase: Duration,
+    },
+    /// At these times.
+    Cron {
+        /// The times.
+        cron: Arc<Cron>,
+        /// How long after each of them; less than [`Cron::spread`].
         phase: Duration,
     },
     /// Never.
@@ -58,6 +70,17 @@ pub enum Severity {
     Refused,
 }
 
+/// A run of failures.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Failed {
+    /// How many; at least 1.
+    pub failures: u32,
+    /// How bad the last one was.
+    pub severity: Severity,
+    /// Uniform in `0.0..1.0`.
+    pub random: f64,
+}
+
 impl Plan {
     /// The plan of the source called `name` with this period.
     #[must_use]
@@ -70,13 +93,26 @@ impl Plan {
         }
     }
 
+    /// The plan of something that is polled at these times; of the part called `name`, somewhat
+    /// after them, each part at a moment of its own.
+    #[must_use]
+    pub fn cron(cron: &Arc<Cron>, name: Option<&str>) -> Self {
+        Self::Cron {
+            cron: Arc::clone(cron),
+            phase: name.map_or(Duration::ZERO, |name| phase(name, cron.spread())),
+        }
+    }
+
     /// The first planned time after `now`. Times that passed are not caught up with.
     #[must_use]
-    pub fn next(self, now: Timestamp) -> Option<Timestamp> {
-        let Self::Every { period, phase } = self else {
-            return None;
+    pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        let (period, phase) = match self {
+            Self::Every { period, phase } => (millis(*period), millis(*phase)),
+            Self::Cron { cron, phase } => {
+                return Some(cron.after(now.minus(*phase))?.plus(*phase));
+            }
+            Self::Manual => return None,
         };
-        let (period, phase) = (millis(period), millis(phase));
         let periods = now.as_millis().saturating_sub(phase).div_euclid(period);
         let next = periods
             .saturating_add(1)
@@ -88,40 +124,60 @@ impl Plan {
     /// The first poll after a start: at the phase for a source that `has_snapshot`, else nearly at
     /// once.
     #[must_use]
-    pub fn first(self, name: &str, has_snapshot: bool, now: Timestamp) -> Option<Timestamp> {
+    pub fn first(&self, name: &str, has_snapshot: bool, now: Timestamp) -> Option<Timestamp> {
+        let spread = match self {
+            _ if has_snapshot => return self.next(now),
+            Self::Every { period, .. } => FIRST_POLL_SPREAD.min(*period),
+            Self::Cron { .. } => FIRST_POLL_SPREAD,
+            Self::Manual => return None,
+        };
+        Some(now.plus(phase(name, spread)))
+    }
+
+    /// When what was planned for `planned` comes, if the upstream wants to be left alone until
+    /// `not_before`: where times of the day are planned, at the first of them that it allows.
+    #[must_use]
+    pub fn raised(&self, planned: Timestamp, not_before: Option<Timestamp>) -> Timestamp {
+        let Some(not_before) = not_before.filter(|not_before| *not_before > planned) else {
+            return planned;
+        };
         match self {
-            Self::Every { period, .. } if !has_snapshot => {
-                Some(now.plus(phase(name, period.min(FIRST_POLL_SPREAD))))
+            Self::Cron { .. } => {
+                let just_before = not_before.minus(Duration::from_millis(1));
+                self.next(just_before).unwrap_or(not_before)
             }
-            _ => self.next(now),
+            Self::Every { .. } | Self::Manual => not_before,
         }
     }
 
     /// The next poll after `failures` failures in a row, the last of which was `severity`:
     /// [`EARLY_RETRIES`] times by the back-off alone, then not before the schedule either.
     ///
-    /// `random` is uniform in `0.0..1.0`. `failures` is at least 1.
+    /// None comes while the upstream wants to be left alone, until `not_before`.
     #[must_use]
     pub fn retry(
-        self,
-        failures: u32,
-        severity: Severity,
+        &self,
+        failed: Failed,
+        not_before: Option<Timestamp>,
         now: Timestamp,
-        random: f64,
     ) -> Option<Timestamp> {
         let scheduled = self.next(now)?;
+        let Failed {
+            failures, severity, ..
+        } = failed;
         let (delay, early) = match severity {
-            Severity::Passing => (FAILURES.jittered(failures, random), EARLY_RETRIES),
+            Severity::Passing => (FAILURES.jittered(failures, failed.random), EARLY_RETRIES),
             Severity::Refused => {
                 let place = failures.saturating_sub(1).min(REFUSALS_EARLY);
                 (REFUSALS[place as usize], REFUSALS_EARLY)
             }
         };
         let retry = now.plus(delay);
+        let retry = not_before.map_or(retry, |not_before| not_before.max(retry));
         if failures <= early {
             Some(retry)
         } else {
-            Some(scheduled.max(retry))
+            Some(self.raised(scheduled, Some(retry)))
         }
     }
 }
@@ -221,28 +277,95 @@ mod tests {
         let quick = plan(1, 0);
         let now = at(10);
         for (plan, failures, severity, random, expected) in [
-            (hourly, 1, Passing, 1.0, 15),
-            (hourly, 1, Passing, 0.0, 10),
-            (hourly, 3, Passing, 1.0, 30),
-            (hourly, 4, Passing, 1.0, 3600),
-            (quick, 2, Passing, 0.5, 15),
-            (quick, 5, Passing, 1.0, 90),
-            (quick, 50, Passing, 1.0, 1810),
+            (&hourly, 1, Passing, 1.0, 15),
+            (&hourly, 1, Passing, 0.0, 10),
+            (&hourly, 3, Passing, 1.0, 30),
+            (&hourly, 4, Passing, 1.0, 3600),
+            (&quick, 2, Passing, 0.5, 15),
+            (&quick, 5, Passing, 1.0, 90),
+            (&quick, 50, Passing, 1.0, 1810),
             // Never sooner than the schedule once the early retries are used up.
-            (quick, 5, Passing, 0.0, 11),
-            (hourly, 1, Refused, 0.0, 15),
-            (hourly, 2, Refused, 0.0, 40),
-            (hourly, 3, Refused, 0.0, 3600),
-            (quick, 3, Refused, 0.0, 1810),
-            (quick, 99, Refused, 0.0, 1810),
+            (&quick, 5, Passing, 0.0, 11),
+            (&hourly, 1, Refused, 0.0, 15),
+            (&hourly, 2, Refused, 0.0, 40),
+            (&hourly, 3, Refused, 0.0, 3600),
+            (&quick, 3, Refused, 0.0, 1810),
+            (&quick, 99, Refused, 0.0, 1810),
         ] {
+            let failed = Failed {
+                failures,
+                severity,
+                random,
+            };
             assert_eq!(
-                plan.retry(failures, severity, now, random),
+                plan.retry(failed, None, now),
                 Some(at(expected)),
                 "{failures} {severity:?} {random}"
             );
         }
-        assert_eq!(Plan::Manual.retry(1, Passing, now, 0.5), None);
+        let failed = Failed {
+            failures: 1,
+            severity: Passing,
+            random: 0.5,
+        };
+        assert_eq!(Plan::Manual.retry(failed, None, now), None);
+    }
+
+    #[test]
+    fn times_of_the_day_are_kept_whatever_the_upstream_asks_for() {
+        use Severity::{Passing, Refused};
+        let cron = Cron::parse("0 8-10 * * *", Zone::UTC).expect("an expression");
+        let plan = Plan::cron(&Arc::new(cron), None);
+        let hour = |hour: i64| at(hour * 3600);
+        assert_eq!(plan.next(hour(8)), Some(hour(9)));
+        // A night of sleep: one poll follows, at its time.
+        assert_eq!(plan.next(hour(24 + 7)), Some(hour(24 + 8)));
+        for (not_before, expected) in [
+            (None, hour(9)),
+            (Some(hour(8)), hour(9)),
+            (Some(hour(9)), hour(9)),
+            (Some(at(9 * 3600 + 1)), hour(10)),
+            (Some(hour(11)), hour(24 + 8)),
+        ] {
+            assert_eq!(plan.raised(hour(9), not_before), expected);
+        }
+        for (failures, severity, not_before, expected) in [
+            (1, Passing, None, at(8 * 3600 + 5)),
+            (1, Passing, Some(at(8 * 3600 + 120)), at(8 * 3600 + 120)),
+            (4, Passing, None, hour(9)),
+            (4, Passing, Some(at(9 * 3600 + 1)), hour(10)),
+            (3, Refused, None, hour(9)),
+            (3, Refused, Some(hour(10)), hour(10)),
+            (3, Refused, Some(hour(12)), hour(24 + 8)),
+        ] {
+            let failed = Failed {
+                failures,
+                severity,
+                random: 1.0,
+            };
+            let retry = plan.retry(failed, not_before, hour(8));
+            assert_eq!(retry, Some(expected), "{failures} {severity:?}");
+        }
+        let first = plan.first("a", false, hour(20)).expect("at once");
+        assert!(first.since(hour(20)) < FIRST_POLL_SPREAD);
+        assert_eq!(plan.first("a", true, hour(20)), Some(hour(24 + 8)));
+    }
+
+    #[test]
+    fn ten_thousand_partitions_do_not_begin_in_one_instant() {
+        let cron = Cron::parse("*/5 * * * *", Zone::UTC).expect("an expression");
+        let cron = Arc::new(cron);
+        let mut seconds = [0_u32; 300];
+        for n in 0..10_000 {
+            let plan = Plan::cron(&cron, Some(&format!("repository-{n}")));
+            let first = plan.next(at(0)).expect("a time");
+            seconds[usize::try_from(first.as_seconds()).expect("positive") % 300] += 1;
+            let mut times = std::iter::successors(Some(first), |at| plan.next(*at));
+            // None is left out, and none comes twice.
+            assert_eq!(times.nth(3), Some(first.plus(SECOND * 900)));
+        }
+        let most = seconds.iter().max();
+        assert!(most < Some(&70), "{most:?} of 10,000 in one second");
     }
 
     #[test]

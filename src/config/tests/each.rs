@@ -32,7 +32,7 @@ fn values_are_listed_in_the_file_or_in_one_of_their_own() {
         "{:?}",
         config.warnings
     );
-    let said = explain(&config);
+    let said = explain(&config, Timestamp::default());
     let expected = "every 1m, 360 requests an hour for each a (2) and each b (3)";
     assert!(said.contains(expected), "{said}");
     assert!(said.contains("polled 361 requests an hour"), "{said}");
@@ -57,7 +57,7 @@ fn values_are_items_of_another_source_which_is_not_divided_by_this_one() {
     let config = right(&text);
     let names = &each_of(&config).followed["repos"];
     assert_eq!((names["a"].as_str(), names["b"].as_str()), ("$.x", "$.y"));
-    let said = explain(&config);
+    let said = explain(&config, Timestamp::default());
     assert!(
         said.contains("for each a and b of the items of repos"),
         "{said}"

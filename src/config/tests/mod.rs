@@ -282,7 +282,7 @@ fn values_come_out_as_they_are_meant() {
     assert!(basic);
     let source = &config.sources["s"];
     assert_eq!(
-        (source.every, source.deletes),
+        (source.every.clone(), source.deletes),
         (Every::Manual, Deletes::Full)
     );
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -491,7 +491,7 @@ fn explains_who_asks_whom_and_who_hears_what() {
          limits = [{{ by = \"ip\", requests = 50, per = \"1s\", burst = 100 }}]\n"
     ));
     assert_eq!(
-        explain(&config),
+        explain(&config, Timestamp::default()),
         "\
 upstreams:
   u: https://u.example, polled 124 requests an hour
@@ -510,7 +510,7 @@ warnings:
 "
     );
     assert_eq!(
-        explain(&right("")),
+        explain(&right(""), Timestamp::default()),
         "upstreams:\n  none\nsources:\n  none\nendpoints:\n  none\nroutes:\n  none\n"
     );
 }
@@ -524,7 +524,7 @@ fn a_long_list_of_heard_sources_is_counted() {
          events = [\"s*\"]\n",
         sources.collect::<Vec<_>>().concat()
     );
-    let explained = explain(&right(&text));
+    let explained = explain(&right(&text), Timestamp::default());
     assert!(
         explained.contains("s19.changed, and those of 10 more sources\n"),
         "{explained}"
@@ -550,5 +550,5 @@ fn hundred_thousand_sources_are_read_at_one_pass() {
     let config = right(&text);
     assert_eq!(config.sources.len(), 100_000);
     assert!(config.sources.contains_key(&name("s77777")));
-    assert!(explain(&config).contains("hears s99999.changed"));
+    assert!(explain(&config, Timestamp::default()).contains("hears s99999.changed"));
 }

@@ -132,8 +132,15 @@ query = { a = {} } => a string, a number, true or false
 headers = { te = "x" } => belongs to the connection
 every = "99ms" => `every` must be 100ms to 366d
 every = "367d" => `every` must be 100ms to 366d
-every = { min = "5s", max = "15m" } => `every` with a table is not supported yet
-every = { cron = "* * * * *" } => `every` with a table is not supported yet
+every = { min = "5s" } => `min` is not supported yet
+every = { cron = "* * * * *", timezone = "Europe/Berln" } => did you mean "Europe/Berlin"?
+every = { cron = "* * * * *", timezone = "CEST" } => no time zone "CEST"
+every = { cron = "* 24 * * *" } => no hour: 0 to 23
+every = { cron = "0 0 30 2 *" } => never comes
+every = { cron = "* * * *" } => 5 fields, not 4
+every = { cron = 5 } => `cron` is a cron expression like "*/5 8-18 * * MON-FRI", not an integer
+every = { timezone = "UTC" } => `cron` is missing
+every = {} => `cron` is missing
 format = "csv" => `format = "csv"` is not supported yet
 format = "yaml" => `format` is "auto" or "json", not "yaml"
 items = "$[*]" => `items` needs what identifies each

@@ -31,7 +31,7 @@ fn what_is_not_asked_for_is_off_and_what_is_left_out_of_it_has_a_default() {
     let expected = "  doc: u/doc, every 30s, 120 requests an hour, items $[*] by $.id, deleted when \
                     $[?@.gone], forgotten when unseen for 90d, believed when 2 fetches 2s apart have \
                     seen it, stale after 1d\n";
-    let explained = explain(&config);
+    let explained = explain(&config, Timestamp::default());
     assert!(explained.contains(expected), "{explained}");
 }
 
@@ -49,4 +49,32 @@ fn times_that_one_poll_may_outlast_are_odd() {
              rings it",
         ]
     );
+}
+
+#[test]
+fn times_of_the_day_are_shown_as_the_clocks_of_their_zone_will_show_them() {
+    let source = |name: &str, more: &str, every: &str| {
+        format!("[sources.{name}]\nupstream = \"u\"\n{more}\nevery = {every}\n")
+    };
+    let office = "{ cron = \"*/5 8-18 * * MON-FRI\", timezone = \"Europe/Berlin\" }";
+    let each = "path = \"/{{a}}\"\neach = { a = [\"b\", \"c\"] }";
+    let text = format!(
+        "{WATCH}{}{}",
+        source("office", "path = \"/office\"", office),
+        source("nightly", each, "{ cron = \"30 2 * * *\" }")
+    );
+    let config = right(&text);
+    // The night before summer time.
+    let now = Timestamp::from_millis(1_774_656_000_000);
+    let explained = explain(&config, now);
+    for expected in [
+        "office: u/office, at */5 8-18 * * MON-FRI of Europe/Berlin, 3.9 requests an hour on \
+         average, next Mon 2026-03-30 08:00 +02:00, Mon 2026-03-30 08:05 +02:00, Mon 2026-03-30 \
+         08:10 +02:00, the whole document",
+        "nightly: u/{{a}}, at 30 2 * * * of UTC, 0.083 requests an hour on average for each a (2), \
+         next Sat 2026-03-28 02:30 +00:00, Sun 2026-03-29 02:30 +00:00, Mon 2026-03-30 02:30 \
+         +00:00 and up to 10m later, the whole document",
+    ] {
+        assert!(explained.contains(expected), "{explained}");
+    }
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::KEY;
 use crate::config::{explain, parse};
+use crate::time::Timestamp;
 
 const ANNOTATED: &str = include_str!("../../../config/doorbell.toml");
 
@@ -46,7 +47,7 @@ auth = { keys = ["hunter2hunter2"] }
 fn survive(text: &str) {
     let environment = |name: &str| name.len().is_multiple_of(2).then(|| KEY.to_owned());
     match parse(text, Path::new("wild/doorbell.toml"), &environment) {
-        Ok(config) => drop(explain(&config)),
+        Ok(config) => drop(explain(&config, Timestamp::default())),
         Err(faults) => {
             assert!(!faults.to_string().is_empty());
             let lines = text.split('\n').count();
@@ -89,7 +90,10 @@ fn no_slip_of_the_finger_shows_a_secret() {
             let gone = usize::from(sign.is_empty());
             text.replace_range(at..at + gone, sign);
             let read = parse(&text, Path::new("wild/doorbell.toml"), &|_| None);
-            let shown = read.map_or_else(|faults| faults.to_string(), |config| explain(&config));
+            let shown = read.map_or_else(
+                |faults| faults.to_string(),
+                |config| explain(&config, Timestamp::default()),
+            );
             assert!(!shown.contains("hunter2"), "{text}\n{shown}");
         }
     }

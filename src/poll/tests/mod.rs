@@ -306,7 +306,7 @@ fn changed_rules_rewrite_what_did_not_change_silently() {
 pub(super) fn terms<'a>(source: &'a config::Source, before: &'a Memory) -> Terms<'a> {
     Terms {
         source,
-        plan: plan_of(source, &Partition::default()),
+        plan: Box::leak(Box::new(plan_of(source, &Partition::default()))),
         before,
         began: at(999),
         now: at(1000),
