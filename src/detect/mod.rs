@@ -7,7 +7,7 @@
 //! their ids; `form` writes each item's canonical form, what does not count left out, into one
 //! buffer, which is digested; [`diff()`] compares with the snapshot; [`Guard`] and [`confirm()`]
 //! doubt. Only for
-//! items that changed, [`patch()`] builds trees.
+//! items that changed, [`patch()`] builds trees. What rules an answer suggests is [`learn`]'s.
 
 mod confirm;
 mod cursor;
@@ -16,6 +16,7 @@ mod filter;
 mod form;
 mod guard;
 mod items;
+pub mod learn;
 mod locate;
 mod number;
 mod patch;
@@ -36,7 +37,7 @@ pub use filter::Filter;
 pub use guard::{Guard, Held, fingerprint};
 pub use items::{Page, SUBJECT_BYTES_MAX, join, page, read, unite};
 pub use locate::pick;
-pub use patch::{PATCH_OPERATIONS_MAX, patch};
+pub use patch::{PATCH_OPERATIONS_MAX, patch, projections};
 pub use path::{Path, PathError};
 pub use progress::Progress;
 pub use rules::{Fields, Rules};

@@ -24,13 +24,20 @@ pub const PATCH_OPERATIONS_MAX: usize = 1_000;
 /// place of one that is gone, so that exchanging one is one operation.
 #[must_use]
 pub fn patch(previous: &str, current: &str, rules: &Rules) -> Option<Box<RawValue>> {
-    let before = projection(previous, rules)?;
-    let mut after = projection(current, rules)?;
-    after.align(&before);
-    let (before, after) = (before.into_value(), after.into_value());
+    let (before, after) = projections(previous, current, rules)?;
     count(&before, &after, PATCH_OPERATIONS_MAX)?;
     let patch = json_patch::diff(&before, &after);
     serde_json::value::to_raw_value(&patch).ok()
+}
+
+/// What counts of two forms of an item, unordered lists in the previous one's order; `None` when
+/// either side is no JSON, or holds a number that no [`Value`] does.
+#[must_use]
+pub fn projections(previous: &str, current: &str, rules: &Rules) -> Option<(Value, Value)> {
+    let before = projection(previous, rules)?;
+    let mut after = projection(current, rules)?;
+    after.align(&before);
+    Some((before.into_value(), after.into_value()))
 }
 
 /// What counts of an item.
