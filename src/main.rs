@@ -58,8 +58,8 @@ async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
         },
         Command::Verify(arguments) => cli::verify_body(&arguments),
         Command::Secret { kind, json } => Ok(cli::secret(kind, json)?),
-        Command::Poll { source, json } => match cli::read_config(&arguments.config) {
-            Ok(config) => cli::look(&config, &source, json).await,
+        Command::Poll(poll) => match cli::read_config(&arguments.config) {
+            Ok(config) => cli::look(&config, &poll).await,
             Err(code) => Ok(code),
         },
         Command::Demo { duration } => demo(duration, signals).await,

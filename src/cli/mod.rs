@@ -96,14 +96,40 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Poll a source once and show what would ring, without ringing anybody
-    Poll {
-        /// The source's name
-        source: String,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Poll a source and show what would ring, without ringing anybody
+    #[command(after_help = POLL_HELP)]
+    Poll(PollArguments),
+}
+
+const POLL_HELP: &str = "\
+Asks the upstream as the next poll would, compares with the snapshot in the store, and shows the
+events that would ring as a diff. Nothing is rung and nothing is kept, and a doorbell that runs on
+the same store is not disturbed. A second later it asks once more: what differs then differs by
+itself, and is hinted at. Neither request counts for the budget of a running doorbell.
+
+  doorbell poll issues                      what would ring
+  doorbell poll issues --of repo=a/b        one partition of a source that `each` divides
+  doorbell poll issues --json | jq .events  for programs
+
+Exit status: 0 the upstream was understood, 1 it was not, 64 there is no such source.";
+
+/// What `poll` is told.
+#[derive(Debug, clap::Args)]
+pub struct PollArguments {
+    /// The source's name
+    pub source: String,
+    /// Which partition, where `each` divides the source; without it the first
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub of: Vec<String>,
+    /// Ask once only: no hints about what differs by itself
+    #[arg(long)]
+    pub once: bool,
+    /// Show every event, however many they are
+    #[arg(long)]
+    pub all: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `listen` is told.

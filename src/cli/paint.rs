@@ -30,6 +30,12 @@ impl Paint {
         Self { colour: false }
     }
 
+    /// With colours.
+    #[cfg(test)]
+    pub(super) fn bright() -> Self {
+        Self { colour: true }
+    }
+
     pub(super) fn good(self, text: impl Display) -> String {
         self.paint(AnsiColor::Green.on_default(), text)
     }
@@ -57,4 +63,15 @@ impl Paint {
             text.to_string()
         }
     }
+}
+
+/// At most so many characters of `text`, without control characters: it comes from a stranger and
+/// goes to a terminal.
+pub(super) fn clipped(text: &str, characters_max: usize) -> String {
+    let mut clean = text.chars().filter(|c| !c.is_control());
+    let mut clipped: String = clean.by_ref().take(characters_max).collect();
+    if clean.next().is_some() {
+        clipped.push('…');
+    }
+    clipped
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::paint::Paint;
+use super::paint::{Paint, clipped};
 use crate::clock::Clock;
 use crate::signature::{Signed, VerifyingKey, verify};
 
@@ -159,20 +159,10 @@ pub(super) fn patch(operations: &[Value], previous: &Value, paint: Paint) -> Str
 /// Most operations of a patch on one line.
 const OPERATIONS_SHOWN: usize = 4;
 
-/// At most 60 characters of `text`, without control characters: it comes from a stranger and goes
-/// to a terminal.
+/// At most 60 characters of `text`, see [`clipped`].
 pub(super) fn shortened(text: &str) -> String {
     const CHARACTERS_MAX: usize = 60;
-    let clean: String = text
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(CHARACTERS_MAX + 1)
-        .collect();
-    if clean.chars().count() > CHARACTERS_MAX {
-        clean.chars().take(CHARACTERS_MAX).chain(['…']).collect()
-    } else {
-        clean
-    }
+    clipped(text, CHARACTERS_MAX)
 }
 
 #[cfg(test)]

@@ -5,25 +5,24 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::Method;
-
 use super::bench::INLINE_BYTES_MAX;
 use super::conclude::{Found, Learnt, Trouble, What};
 use super::forget;
 use super::identity::{Identity, asked, same_request};
 use super::judge::{self, Case, Judgement, Open};
 use super::plan::{self, Basis, Draw};
+use super::question::Question;
 use super::seat::Seat;
 use super::walk::{self, Pages, Walked, Walker};
-use super::{Outcome, Room, redigest, request};
+use super::{Outcome, Room, redigest};
 use crate::client::Validators;
-use crate::config::{self, Deletes, Keep, Values};
+use crate::config::{self, Deletes, Keep};
 use crate::detect::{self, Progress, Unreadable, Walk};
 use crate::digest::Digest;
 use crate::store::Memory;
 use crate::time::Timestamp;
 use crate::upstream::{Request, Upstream};
+use bytes::Bytes;
 
 /// Snapshots above this count as large bodies do.
 const INLINE_ITEMS_MAX: usize = 1_000;
@@ -56,25 +55,16 @@ impl Attempt<'_> {
     /// Asks the upstream and finds out what differs.
     pub(super) async fn find(&self) -> Result<Found, Trouble> {
         let identity = self.identity;
-        let is_undecided = self.memory.held.is_some() || self.memory.pending.is_some();
-        let comparable = self.has_snapshot
-            && self.memory.rules == Some(identity.rules)
-            && self.memory.policy == Some(identity.policy);
-        let progress = self.progress();
+        let partition = self.seat.partition.values();
+        let question = self.question(&partition);
+        let comparable = question.is_comparable();
+        let progress = question.progress();
         let request = match self.request {
             Some(request) => Cow::Borrowed(request),
-            None => Cow::Owned(self.rendered(progress.as_ref())?),
+            None => Cow::Owned(question.request(progress.as_ref())?),
         };
         let asked = asked(&self.source, &request);
-        // What is undecided was not committed, so nothing that says "the same" would say of what;
-        // and the answer that decides it must bring the bodies. What another request brought says
-        // nothing of this one.
-        let is_of_this = self.memory.asked == asked && request.method == Method::GET;
-        let validators = if comparable && !is_undecided && is_of_this {
-            self.memory.validators.clone()
-        } else {
-            Validators::default()
-        };
+        let validators = question.validators(&request, asked);
         let mut learnt = Learnt {
             identity,
             asked,
@@ -114,40 +104,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// How far an incremental listing has come. Under another request or other rules it begins
-    /// anew: what is compared must be listed whole.
-    fn progress(&self) -> Option<Progress> {
-        let cursor = self.source.cursor.as_ref()?;
-        let goes_on = self.has_snapshot && self.memory.rules == Some(self.identity.rules);
-        let progress = self.memory.progress.clone().filter(|_| goes_on);
-        let partition = self.seat.partition.values();
-        progress.or_else(|| request::initial(cursor, &self.values(None, &partition)))
-    }
-
-    /// What is asked for now.
-    fn rendered(&self, progress: Option<&Progress>) -> Result<Request, Trouble> {
-        let lookback = self
-            .source
-            .cursor
-            .as_ref()
-            .and_then(|cursor| cursor.lookback);
-        let cursor = progress
-            .map(|progress| progress.asked(lookback))
-            .transpose()?;
-        let partition = self.seat.partition.values();
-        let values = self.values(cursor.as_deref(), &partition);
-        Ok(request::render(self.upstream, &self.source, &values)?)
-    }
-
-    fn values<'v>(
-        &self,
-        cursor: Option<&'v str>,
-        partition: &'v BTreeMap<String, String>,
-    ) -> Values<'v> {
-        Values {
-            cursor,
-            now: self.began,
-            last_success: self.memory.asked_at,
+    fn question<'q>(&'q self, partition: &'q BTreeMap<String, String>) -> Question<'q> {
+        Question {
+            source: &self.source,
+            upstream: self.upstream,
+            memory: self.memory,
+            has_snapshot: self.has_snapshot,
+            began: self.began,
+            identity: self.identity,
             partition,
         }
     }

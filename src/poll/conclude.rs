@@ -75,6 +75,8 @@ pub(super) struct Trouble {
     pub(super) reason: &'static str,
     /// For the log and the admin API.
     pub(super) message: String,
+    /// The answer's status, where that is what is wrong.
+    pub(super) status: Option<u16>,
     /// How bad it is.
     pub(super) severity: Severity,
     /// What the answer, if there was one, says about the next request.
@@ -378,6 +380,7 @@ impl Trouble {
         Self {
             reason,
             message: message.into(),
+            status: None,
             severity: Severity::Passing,
             pacing: Pacing::default(),
         }
@@ -413,6 +416,7 @@ impl From<Failure> for Trouble {
         Self {
             reason: failure.reason.label(),
             message: failure.message,
+            status: failure.status,
             severity,
             pacing: failure.pacing,
         }

@@ -10,7 +10,7 @@
 //! | `seat` | what a source and each of its partitions know |
 //! | `agenda` `hall` | who is polled next |
 //! | `turn` | a poll from its begin to its commit and what everyone hears of it |
-//! | `attempt` `plan` `identity` `redigest` | what was asked, what came, what differs |
+//! | `question` `attempt` `plan` `identity` `redigest` | what is asked, what came, what differs |
 //! | `conclude` `alarms` | what follows from how it went, and what operators hear |
 //! | `divide` `follow` | which partitions a source has, and when they come and go |
 //! | `notes` | what reaches the disk a little later |
@@ -30,6 +30,7 @@ mod judge;
 mod look;
 mod notes;
 mod plan;
+mod question;
 mod redigest;
 mod request;
 mod seat;
@@ -46,7 +47,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
-pub use look::{Look, LookError, look};
+pub use look::{Again, Against, Brought, Look, LookError, Looker, Waiting, Would};
 
 use crate::clock::Clock;
 use crate::config;

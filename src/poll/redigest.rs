@@ -39,7 +39,7 @@ pub(super) async fn known(
 }
 
 /// The rules as they apply to stored bodies: an array of them where the source has items.
-fn rules_of_stored(rules: &Rules) -> Option<Rules> {
+pub(super) fn rules_of_stored(rules: &Rules) -> Option<Rules> {
     let items = match rules.items {
         Some(_) => Some(Path::parse("$[*]").ok()?),
         None => None,
@@ -51,7 +51,11 @@ fn rules_of_stored(rules: &Rules) -> Option<Rules> {
 }
 
 /// `None` when the bodies are not the items `subjects` under `rules`.
-fn read_again(subjects: &[Subject], bodies: &[Box<str>], rules: &Rules) -> Option<Vec<Known>> {
+pub(super) fn read_again(
+    subjects: &[Subject],
+    bodies: &[Box<str>],
+    rules: &Rules,
+) -> Option<Vec<Known>> {
     let text = match rules.items {
         Some(_) => format!("[{}]", bodies.join(",")),
         None => match bodies {

@@ -63,14 +63,20 @@ impl Store {
         Ok(Self { backend })
     }
 
-    /// The snapshot of one source, read from beside the process that has the store; `None` where
-    /// there is no store yet, or no snapshot in it.
+    /// What is known of one partition of a source, read from beside the process that has the
+    /// store, which is not disturbed; `None` where there is no store yet, or nothing of it there.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn peek(settings: &config::Store, source: &Name) -> Result<Option<Peek>, StoreError> {
+    pub async fn peek(
+        settings: &config::Store,
+        source: &Name,
+        partition: &Partition,
+    ) -> Result<Option<Peek>, StoreError> {
         let (settings, source) = (settings.clone(), source.clone());
-        let reading = tokio::task::spawn_blocking(move || sqlite::peek(&settings, &source));
+        let partition = partition.clone();
+        let read = move || sqlite::peek(&settings, &source, &partition);
+        let reading = tokio::task::spawn_blocking(read);
         reading.await.unwrap_or(Err(StoreError::Closed))
     }
 

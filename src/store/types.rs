@@ -91,13 +91,19 @@ pub struct SourceState {
     pub items: Option<u64>,
 }
 
-/// A snapshot as [`super::Store::peek`] sees it.
+/// A partition as [`super::Store::peek`] sees it.
 #[derive(Debug, Clone, Default)]
 pub struct Peek {
-    /// Its items, ascending by subject.
+    /// What it remembers.
+    pub memory: Memory,
+    /// Whether it has a snapshot.
+    pub has_snapshot: bool,
+    /// The snapshot's items, ascending by subject.
     pub items: Vec<Known>,
     /// The body of each, where bodies are kept.
     pub bodies: Vec<Option<Box<str>>>,
+    /// Items of the snapshot that walks lack, ascending by subject.
+    pub unseen: Vec<Unseen>,
 }
 
 /// What a source remembers between polls besides its items.

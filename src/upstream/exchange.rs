@@ -214,6 +214,7 @@ impl Upstream {
         let body = self.body(&mut response, fetch.request.body_bytes_max).await;
         let (bytes, raw) = body.map_err(|failure| Failure { pacing, ..failure })?;
         Ok(Answer::Body(Box::new(Body {
+            status: status.as_u16(),
             bytes,
             raw,
             place,

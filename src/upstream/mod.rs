@@ -127,6 +127,8 @@ pub enum Answer {
 /// What a 200 or 203 brought.
 #[derive(Debug)]
 pub struct Body {
+    /// 200 or 203.
+    pub status: u16,
     /// The bytes, decompressed.
     pub bytes: Bytes,
     /// Their digest.

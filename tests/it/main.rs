@@ -20,6 +20,7 @@ mod hostile;
 mod httpbin;
 mod judges;
 mod kill;
+mod looking;
 mod many;
 mod metrics;
 mod pages;

@@ -60,6 +60,8 @@ pub(super) enum Walked {
 pub(super) struct Pages {
     /// In the walk's order; never empty.
     pub(super) sheets: Vec<Sheet>,
+    /// Status of the last page.
+    pub(super) status: u16,
     /// `Content-Type` of the last page, as it came.
     pub(super) content_type: Option<String>,
     /// For the next request; none where one page says nothing of the others.
@@ -128,7 +130,7 @@ impl Walker<'_> {
             };
             items += leaf.items;
             next = paging.after(&leaf).map_err(|astray| paced(astray.into()))?;
-            pages.content_type = body.content_type;
+            (pages.status, pages.content_type) = (body.status, body.content_type);
             pages.sheets.push(Sheet {
                 bytes,
                 raw: body.raw,
@@ -160,7 +162,11 @@ impl Walker<'_> {
             }
             Answer::Body(body) => {
                 let Body {
-                    bytes, raw, pacing, ..
+                    status,
+                    bytes,
+                    raw,
+                    pacing,
+                    ..
                 } = *body;
                 self.check_type(body.content_type.as_deref())
                     .map_err(|trouble| trouble.paced(pacing))?;
@@ -170,6 +176,7 @@ impl Walker<'_> {
                         raw,
                         read: None,
                     }],
+                    status,
                     content_type: body.content_type,
                     validators: body.validators,
                     pacing,

@@ -197,8 +197,7 @@ fn states_of(
             return Ok(None);
         };
         let memory = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-        let memory = serde_json::from_str(memory)
-            .map_err(|_| impossible(&format!("what source {} remembers", source.0)))?;
+        let memory = remembered(memory, &source.0.to_string())?;
         states.push(SourceState {
             id: *source,
             snapshot: SnapshotId(row.get(0)?),
@@ -207,6 +206,12 @@ fn states_of(
         });
     }
     Ok(Some(states))
+}
+
+/// What `source` remembers, read back.
+pub(super) fn remembered(text: &str, source: &str) -> Result<Memory, StoreError> {
+    let what = || impossible(&format!("what source {source} remembers"));
+    serde_json::from_str(text).map_err(|_| what())
 }
 
 /// What is remembered, as the store keeps it.

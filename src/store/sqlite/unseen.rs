@@ -14,20 +14,25 @@ impl Sqlite {
         &self,
         snapshot: SnapshotId,
     ) -> Result<Vec<Unseen>, StoreError> {
-        self.read(move |connection| {
-            let sql = "SELECT subject, since FROM unseen WHERE snapshot = ?1 ORDER BY subject";
-            let mut query = connection.prepare_cached(sql)?;
-            let unseen = query.query_map([snapshot.0], |row| {
-                let since = Timestamp::from_millis(row.get(1)?);
-                Ok(Unseen {
-                    subject: row.get::<_, String>(0)?.into(),
-                    since: Some(since),
-                })
-            })?;
-            Ok(unseen.collect::<Result<_, _>>()?)
-        })
-        .await
+        self.read(move |connection| unseen(connection, snapshot))
+            .await
     }
+}
+
+pub(super) fn unseen(
+    connection: &Connection,
+    snapshot: SnapshotId,
+) -> Result<Vec<Unseen>, StoreError> {
+    let sql = "SELECT subject, since FROM unseen WHERE snapshot = ?1 ORDER BY subject";
+    let mut query = connection.prepare_cached(sql)?;
+    let unseen = query.query_map([snapshot.0], |row| {
+        let since = Timestamp::from_millis(row.get(1)?);
+        Ok(Unseen {
+            subject: row.get::<_, String>(0)?.into(),
+            since: Some(since),
+        })
+    })?;
+    Ok(unseen.collect::<Result<_, _>>()?)
 }
 
 /// Sets and clears marks.

@@ -214,6 +214,11 @@ impl Doorbell {
         .await;
     }
 
+    /// Runs `doorbell ARGUMENTS` beside it, on its configuration, to its end.
+    pub(crate) async fn ask(&self, arguments: &[&str]) -> Output {
+        self.process.corpse.ask(arguments).await
+    }
+
     /// Runs another process on the same folder to its end.
     pub(crate) async fn rival(&self) -> Output {
         let mut command = self.process.corpse.command("run");
