@@ -19,7 +19,7 @@ mod sqlite;
 mod tests;
 mod types;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 pub use listed::*;
@@ -300,7 +300,16 @@ impl Store {
         store.disabled().await
     }
 
-    /// Forgets that an endpoint was switched off.
+    /// How endpoints have failed since they last accepted something, those that have.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn failing(&self) -> Result<BTreeMap<String, Failing>, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.failing().await
+    }
+
+    /// Forgets that an endpoint was switched off, and how it failed.
     ///
     /// # Errors
     /// [`StoreError`].

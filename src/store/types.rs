@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::DeliveryId;
 use crate::client::Validators;
@@ -383,8 +384,23 @@ pub struct Settling {
     pub announcements: Vec<Announcement>,
     /// Endpoints that are not rung any more, also after a restart.
     pub disabled: Vec<Name>,
+    /// How the endpoint does, where that changed; `None` within: it does not fail.
+    pub health: Option<(Name, Option<Failing>)>,
     /// How webhooks of these attempts were written, where it is not the usual way; once is enough.
     pub renderings: Vec<Written>,
+}
+
+/// How an endpoint has failed since it last accepted something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// When the first of these attempts began.
+    pub since: Timestamp,
+    /// When the last did.
+    pub last: Timestamp,
+    /// How much time has passed between them, by clocks that do not jump.
+    pub spent: Duration,
+    /// How many there were.
+    pub failures: u32,
 }
 
 /// An attempt and what follows from it; or that none is made.

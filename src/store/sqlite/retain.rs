@@ -32,6 +32,7 @@ impl Sqlite {
         let dead = self
             .forget_dead(now.minus(self.settings.retain_dead))
             .await?;
+        self.forget_failing(cutoff).await?;
         self.forget_left(cutoff).await?;
         self.forget_partitions(cutoff).await?;
         let events = self.forget_events(now, cutoff).await?;
@@ -68,6 +69,18 @@ impl Sqlite {
                 return Ok(count);
             }
         }
+    }
+
+    /// Failures of endpoints that were not rung for so long.
+    async fn forget_failing(&self, cutoff: Timestamp) -> Result<(), StoreError> {
+        self.write(1, move |connection| {
+            let sql = "DELETE FROM failing WHERE last < ?1";
+            connection
+                .prepare_cached(sql)?
+                .execute([cutoff.as_millis()])?;
+            Ok(())
+        })
+        .await
     }
 
     /// Parked deliveries of lanes that the configuration no longer has.

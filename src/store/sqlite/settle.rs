@@ -1,14 +1,15 @@
 //! Outcomes of deliveries become rows. All of it may be repeated: the caller does so after an
 //! error, not knowing what of it was written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::{Sqlite, numbering, renderings};
+use super::{At, Sqlite, counted, numbering, renderings};
 use crate::digest::Digest;
 use crate::name::Name;
-use crate::store::{LaneId, Parked, Settled, Settling, StoreError, Then};
+use crate::store::{Failing, LaneId, Parked, Settled, Settling, StoreError, Then};
 use crate::time::Timestamp;
 
 /// Stored numbers of `parked.state`.
@@ -60,6 +61,9 @@ impl Sqlite {
                 let mut disable = connection.prepare_cached(sql)?;
                 disable.execute(params![endpoint.as_str(), now.as_millis()])?;
             }
+            if let Some((endpoint, failing)) = &settling.health {
+                note(connection, endpoint, failing.as_ref())?;
+            }
             numbering::announce(connection, now, &rungs)
         })
         .await
@@ -74,6 +78,24 @@ impl Sqlite {
         .await
     }
 
+    pub(in crate::store) async fn failing(&self) -> Result<BTreeMap<String, Failing>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT endpoint, since, last, spent_ms, failures FROM failing";
+            let mut query = connection.prepare_cached(sql)?;
+            let rows = query.query_map([], |row| {
+                let failing = Failing {
+                    since: row.get::<_, At>(1)?.0,
+                    last: row.get::<_, At>(2)?.0,
+                    spent: Duration::from_millis(counted(row.get(3)?)),
+                    failures: row.get(4)?,
+                };
+                Ok((row.get(0)?, failing))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     pub(in crate::store) async fn enable(&self, endpoint: &Name) -> Result<(), StoreError> {
         let endpoint = endpoint.clone();
         self.write(1, move |connection| {
@@ -81,10 +103,34 @@ impl Sqlite {
             connection
                 .prepare_cached(sql)?
                 .execute([endpoint.as_str()])?;
-            Ok(())
+            note(connection, &endpoint, None)
         })
         .await
     }
+}
+
+/// Keeps how an endpoint does.
+fn note(
+    connection: &Connection,
+    endpoint: &Name,
+    failing: Option<&Failing>,
+) -> Result<(), StoreError> {
+    let Some(failing) = failing else {
+        let sql = "DELETE FROM failing WHERE endpoint = ?1";
+        let mut forget = connection.prepare_cached(sql)?;
+        forget.execute([endpoint.as_str()])?;
+        return Ok(());
+    };
+    let sql = "INSERT OR REPLACE INTO failing(endpoint, since, last, spent_ms, failures)
+        VALUES (?1, ?2, ?3, ?4, ?5)";
+    connection.prepare_cached(sql)?.execute(params![
+        endpoint.as_str(),
+        failing.since.as_millis(),
+        failing.last.as_millis(),
+        i64::try_from(failing.spent.as_millis()).unwrap_or(i64::MAX),
+        failing.failures
+    ])?;
+    Ok(())
 }
 
 fn insert_attempt(connection: &Connection, settled: &Settled) -> Result<(), StoreError> {

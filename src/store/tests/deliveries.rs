@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::Written;
-use crate::store::{Told, UNWRITTEN};
+use crate::store::{Failing, Told, UNWRITTEN};
 
 /// A store with `count` events of one source and a lane before them.
 async fn ringing(place: &Place, count: usize) -> (Store, SourceState, LaneState, Vec<Scanned>) {
@@ -344,4 +344,33 @@ async fn deliveries_are_listed_by_state_newest_first() {
     let attempts = store.attempts(id).await.expect("reads");
     let attempt = settled(&lane_, &events[3], 1, Then::Dead).attempt;
     assert_eq!(attempts, [attempt]);
+}
+
+#[tokio::test]
+async fn how_an_endpoint_fails_outlives_the_process_until_it_does_not_or_is_enabled() {
+    let place = Place::new();
+    let store = place.open().await;
+    let failing = |failures| Failing {
+        since: Timestamp::from_millis(1_000),
+        last: Timestamp::from_millis(i64::from(failures) * 1_000),
+        spent: Duration::from_hours(30),
+        failures,
+    };
+    let note = async |store: &Store, endpoint: &str, failing: Option<Failing>| {
+        let settling = Settling {
+            health: Some((name(endpoint), failing)),
+            ..Settling::default()
+        };
+        store.settle(settling).await.expect("settles");
+    };
+    for endpoint in ["a", "b", "c"] {
+        note(&store, endpoint, Some(failing(1))).await;
+    }
+    note(&store, "a", Some(failing(2))).await;
+    note(&store, "b", None).await;
+    store.enable(&name("c")).await.expect("enables");
+    store.close().await;
+    let store = place.open().await;
+    let known = store.failing().await.expect("reads");
+    assert_eq!(known, BTreeMap::from([("a".to_owned(), failing(2))]));
 }
