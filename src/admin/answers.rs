@@ -69,7 +69,7 @@ pub(super) async fn endpoints(State(parts): State<Parts>) -> Answer {
     Ok(Json(json!({ "endpoints": parts.deliverer.endpoints() })).into_response())
 }
 
-/// Rings an endpoint again that answered 410; 204 also when it was rung all along.
+/// Rings an endpoint again that was switched off; 204 also when it was rung all along.
 pub(super) async fn enable(State(parts): State<Parts>, Path(name): Path<String>) -> Answer {
     if parts.deliverer.enable(&name).await? {
         Ok(StatusCode::NO_CONTENT.into_response())

@@ -1,5 +1,6 @@
 //! `[endpoints.NAME]`: who is rung, about what, and how patiently.
 
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,11 @@ use crate::signature::SigningKey;
 
 use super::declared::{Declared, Heard};
 use super::reader::{Keys, Table};
+use super::route::{PER, REQUESTS};
 use super::upstream::TIMEOUT;
 use super::value::Value;
 use super::words::{self, shown};
-use super::{Endpoint, Order, given, rendering};
+use super::{Endpoint, Order, Rate, given, rendering};
 
 /// Delay between two attempts.
 const RETRY: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(30 * 24);
@@ -27,6 +29,11 @@ const RETRIES_MAX: usize = 100;
 /// The default of `retry`, in seconds: 5s 5m 30m 2h 5h 10h 14h 20h 24h, what Standard Webhooks 1.0
 /// recommends.
 const RETRY_SECONDS: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
+
+/// How long an endpoint may do nothing but fail. Ten years are for who never wants it switched off.
+const DISABLE_AFTER: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_hours(3_650 * 24);
+const DISABLE_AFTER_DEFAULT: Duration = Duration::from_hours(5 * 24);
 
 /// Attempts in flight.
 pub(super) const CONCURRENCY: RangeInclusive<usize> = 1..=10_000;
@@ -53,11 +60,17 @@ pub(super) const ENDPOINT: Keys = Keys {
         "timeout",
         "retry",
         "concurrency",
+        "rate",
         "order",
+        "disable_after",
         "allow_private",
         "headers",
     ],
-    later: &["rate", "disable_after"],
+    later: &[],
+};
+const RATE_KEYS: Keys = Keys {
+    now: &["requests", "per"],
+    later: &[],
 };
 
 pub(super) fn endpoint(
@@ -105,7 +118,11 @@ pub(super) fn endpoint(
             v.each("a list of durations", RETRIES_MAX, |v| v.duration(&RETRY))
         }),
         concurrency: table.or("concurrency", 8, |v| v.integer(&CONCURRENCY)),
+        rate: table.optional("rate", rate),
         order: table.or("order", Order::Subject, |v| v.one_of(&orders, &[])),
+        disable_after: table.or("disable_after", DISABLE_AFTER_DEFAULT, |v| {
+            v.duration(&DISABLE_AFTER)
+        }),
         allow_private,
         headers: table.or("headers", HeaderMap::new(), |v| {
             given::headers(v, given::forbidden_webhook)
@@ -130,6 +147,18 @@ fn check_url(url: &Url, allow_private: bool, table: &Table<'_>) {
         let message = "webhooks go over http://, where everyone on the way can read them";
         table.context.warn(place, message);
     }
+}
+
+fn rate(value: Value<'_>) -> Option<Rate> {
+    let table = value.table(&RATE_KEYS)?;
+    let requests = table.required("requests", "10", |v| {
+        v.integer(&REQUESTS).and_then(NonZeroU32::new)
+    });
+    let per = table.required("per", "\"1s\"", |v| v.duration(&PER));
+    Some(Rate {
+        requests: requests?,
+        per: per?,
+    })
 }
 
 fn secrets(value: Value<'_>) -> Option<Vec<SigningKey>> {

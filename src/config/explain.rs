@@ -212,7 +212,14 @@ fn endpoint(config: &Config, endpoint: &Endpoint) -> String {
     let filter = endpoint.filter.as_ref();
     let filter = filter.map_or_else(String::new, |filter| format!(" where {}", filter.as_str()));
     let written = written(&endpoint.rendering);
-    format!("{name}: {}, hears {types}{filter}{written}", origin(url))
+    let rate = endpoint.rate.map_or_else(String::new, |rate| {
+        let per = duration_text(rate.per);
+        format!(", at most {} per {per}", rate.requests)
+    });
+    format!(
+        "{name}: {}, hears {types}{filter}{written}{rate}",
+        origin(url)
+    )
 }
 
 /// How webhooks are written, as far as it is not the usual way.

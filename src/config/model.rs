@@ -311,8 +311,12 @@ pub struct Endpoint {
     pub retry: Vec<Duration>,
     /// Most attempts in flight.
     pub concurrency: usize,
+    /// How often attempts may begin; `None`: as often as there is something to ring.
+    pub rate: Option<Rate>,
     /// What order means.
     pub order: Order,
+    /// How long it may do nothing but fail before it is not rung any more.
+    pub disable_after: Duration,
     /// Whether private and loopback addresses may be connected to.
     pub allow_private: bool,
     /// Headers of every webhook, besides those of Standard Webhooks.
@@ -325,6 +329,15 @@ impl Endpoint {
     pub fn hears(&self, event_type: &str) -> bool {
         self.events.iter().any(|glob| glob.matches(event_type))
     }
+}
+
+/// How often an endpoint may be rung: evenly refilled, at most `requests` at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Attempts per `per`.
+    pub requests: NonZeroU32,
+    /// The period.
+    pub per: Duration,
 }
 
 /// What order an endpoint's events keep.

@@ -22,11 +22,12 @@ use super::{Limit, LimitBy, Route, RouteAuth, given};
 /// Bounds of a body that passes.
 const BODY_BYTES: RangeInclusive<u64> = 1 << 10..=1 << 30;
 
-/// Requests of a limit.
-const REQUESTS: RangeInclusive<u32> = 1..=1_000_000;
+/// Requests of a limit or a rate.
+pub(super) const REQUESTS: RangeInclusive<u32> = 1..=1_000_000;
 
-/// Period of a limit.
-const PER: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(24);
+/// Period of a limit or a rate.
+pub(super) const PER: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_hours(24);
 
 /// How long a burst may take to come back. What counts keeps nanoseconds in 64 bits, which hold
 /// 584 years; 30 days are far below and far above any use.

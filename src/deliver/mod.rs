@@ -10,6 +10,8 @@
 //! | `queue` | pure: turns between an endpoint's lanes, bounds, what is settled together |
 //! | `pace` | pure: how backlogs make room for fresh events |
 //! | `verdict` | pure: what an answer means, when to try again |
+//! | `valve` | pure: how much an endpoint bears: concurrency, breaker, rate, for how long it fails |
+//! | `steady` | pure: the time by which retries are due, whatever is done to the clock |
 //! | `attempt` | one POST |
 //! | `trial` | one POST for a person who tries an endpoint |
 //! | `worker` | the task of an endpoint, which carries the above out |
@@ -19,9 +21,11 @@ mod board;
 mod lane;
 mod pace;
 mod queue;
+mod steady;
 #[cfg(test)]
 mod tests;
 mod trial;
+mod valve;
 mod verdict;
 mod worker;
 
@@ -33,7 +37,6 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
-use crate::backoff::spread;
 use crate::client::Resolver;
 use crate::clock::Clock;
 use crate::config::{Endpoint, Live};
@@ -50,7 +53,6 @@ use board::{Board, Inbox};
 use lane::{Kinds, WAITING_MAX};
 use pace::Pace;
 use queue::Queue;
-use verdict::RETRY_AFTER_MAX;
 use worker::{Clients, Worker};
 
 /// What the deliverer is built from.
@@ -109,7 +111,7 @@ pub struct EndpointStatus {
     pub name: String,
     /// Scheme, host and port of its URL: paths and queries of webhooks are often secrets.
     pub url: String,
-    /// Whether it is rung; false after it answered 410.
+    /// Whether it is rung; false after it answered 410 or failed for `disable_after`.
     pub enabled: bool,
     /// Deliveries that have not come to an end. Counted to the last one when the endpoint is up to
     /// date, else every few seconds.
@@ -138,6 +140,7 @@ impl Deliverer {
         let news = parts.store.position();
         let after = *news.borrow();
         let disabled = parts.store.disabled().await?;
+        let mut failing = parts.store.failing().await?;
         let config = parts.live.load_full();
         let pace = Arc::new(Pace::default());
         let (mut shown, mut ready, mut hearers) = (Vec::new(), Vec::new(), Hearers::new());
@@ -173,11 +176,12 @@ impl Deliverer {
                 board,
                 pace: Arc::clone(&pace),
             };
-            ready.push((worker, queue));
+            let failing = failing.remove(endpoint.name.as_str());
+            ready.push((worker, queue, failing));
         }
         let tasks = TaskTracker::new();
-        for (worker, queue) in ready {
-            tasks.spawn(worker.run(queue));
+        for (worker, queue, failing) in ready {
+            tasks.spawn(worker.run(queue, failing));
         }
         let (store, shutdown) = (parts.store, parts.shutdown);
         let kept = store.clone();
@@ -283,9 +287,7 @@ async fn restore(
 ) -> Result<Queue, StoreError> {
     let sources: Vec<SourceId> = heard.iter().map(|(source, _)| *source).collect();
     let states = store.lanes(&endpoint.name, &sources).await?;
-    // No delay is longer; a later due time was written under a clock that was ahead.
-    let longest = endpoint.retry.iter().max().copied().unwrap_or_default();
-    let latest = now.plus(spread(longest, 1.0).max(RETRY_AFTER_MAX));
+    let latest = now.plus(valve::delay_max(endpoint));
     let mut waiting = Vec::new();
     for (lane, state) in states.iter().enumerate() {
         if state.parked > 0 {

@@ -93,7 +93,7 @@ impl DeliverMetrics {
             ),
             enabled: gauge(
                 "doorbell_endpoint_enabled",
-                "Whether the endpoint is rung; 0 after it answered 410.",
+                "Whether the endpoint is rung; 0 after it answered 410 or failed for too long.",
             ),
         }
     }

@@ -401,11 +401,12 @@ async fn a_second_process_on_the_same_store_is_refused_and_told_who_holds_it() {
 const TEN_FAULTS: &str = r#"
 [log]
 level = "loud" #!
+[store]
+size_max = "1GiB" #!
 [admin]
 listen = "not an address" #!
 [upstreams.tracker]
 url = "ftp://tracker.example" #!
-timeout = 10 #!
 [sources.issues]
 upstream = "trackr" #!
 every = "30 parsecs" #!
@@ -416,7 +417,7 @@ ignor = ["$.seen"] #!
 [endpoints.ops]
 url = "https://ops.example/hooks"
 secrets = ["whsec_c2hvcnQ="] #!
-rate = 5 #!
+format = "xml" #!
 "#;
 
 #[test]

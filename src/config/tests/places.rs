@@ -19,7 +19,7 @@ fn told(faults: &Faults) -> Vec<String> {
 fn ten_faults_are_told_at_once_each_in_its_place() {
     let text = "\
 [store]
-url = \"mysql:x\"
+size_max = \"1GiB\"
 [log]
 level = \"loud\"
 [upstreams.tracker]
@@ -35,7 +35,7 @@ url = \"https://ops.example\"
 secrets = [\"hunter2\"]
 events = [\"isues.*\"]
 concurrency = 0
-rate = { requests = 10, per = \"1s\" }
+rate = { requests = 0, per = \"1s\" }
 [metrics]
 per_source = \"one\"
 ";
@@ -43,7 +43,7 @@ per_source = \"one\"
     assert_eq!(
         told(&wrong(text)),
         [
-            "2:7: `url` is \"sqlite:PATH\", where PATH is a file",
+            "2:1: `size_max` is not supported yet",
             "4:9: `level` is \"error\" or \"warn\" or \"info\" or \"debug\" or \"trace\", not \
              \"loud\"",
             "6:1: unknown key `urll`, did you mean `url`?",
@@ -53,7 +53,7 @@ per_source = \"one\"
             "12:10: \"Bad\": a name is written with a-z, 0-9 and _, and begins with a letter",
             "15:12: `secrets`: a webhook secret begins with `whsec_` or `whsk_`",
             "17:15: `concurrency` must be 1 to 10000",
-            "18:1: `rate` is not supported yet",
+            "18:21: `requests` must be 1 to 1000000",
             "20:14: `per_source` is \"auto\" or \"on\" or \"off\", not \"one\"",
         ]
     );

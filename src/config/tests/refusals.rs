@@ -255,7 +255,17 @@ headers = { Webhook-Id = "x" } => Standard Webhooks says what it holds
 headers = { content-type = "x" } => Standard Webhooks says what it holds
 headers = { upgrade = "x" } => belongs to the connection
 allow_private = "yes" => `allow_private` is true or false, not a string
-rate = {} => `rate` is not supported yet
+rate = 5 => `rate` is a table, not an integer
+rate = { per = "1s" } => `requests` is missing, write `requests = 10`
+rate = { requests = 10 } => `per` is missing, write `per = "1s"`
+rate = { requests = 0, per = "1s" } => `requests` must be 1 to 1000000
+rate = { requests = 1.5, per = "1s" } => `requests` is a whole number, not a float
+rate = { requests = 1, per = "0s" } => `per` must be 1ms to 1d
+rate = { requests = 1, per = "2d" } => `per` must be 1ms to 1d
+rate = { requests = 1, per = "1s", burst = 2 } => unknown key `burst`, known here: `requests`, `per`
+disable_after = 5 => `disable_after` is a duration like "30s", not an integer
+disable_after = "0s" => `disable_after` must be 1s to 3650d
+disable_after = "never" => "never" is no duration
 format = "xml" => "standard" or "cloudevents" or "cloudevents_binary" or "template", not "xml"
 format = "template" => `template` is missing
 template = "x" => does nothing without `format = "template"`
@@ -339,7 +349,7 @@ fn watch_items(lines: &str) -> String {
     watch(&format!("items = \"$[*]\"\nid = \"$.id\"\n{lines}"))
 }
 
-fn ring(lines: &str) -> String {
+pub(super) fn ring(lines: &str) -> String {
     let secrets = format!("[\"{KEY}\"]");
     let defaults = [("url", "\"https://e.example\""), ("secrets", &secrets)];
     watch_items("") + &table("endpoints.e", &defaults, lines)

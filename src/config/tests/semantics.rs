@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::Confirm;
+use crate::config::{Confirm, Rate};
 
 const LIST: &str = "items = \"$[*]\"\nid = \"$.id\"\n";
 
@@ -77,4 +77,22 @@ fn times_of_the_day_are_shown_as_the_clocks_of_their_zone_will_show_them() {
     ] {
         assert!(explained.contains(expected), "{explained}");
     }
+}
+
+#[test]
+fn an_endpoint_has_no_rate_and_gives_up_after_five_days_unless_it_says_so() {
+    let config = right(&super::refusals::ring(""));
+    let endpoint = &config.endpoints["e"];
+    assert_eq!(endpoint.rate, None);
+    assert_eq!(endpoint.disable_after, Duration::from_hours(5 * 24));
+    let config = right(&super::refusals::ring(
+        "rate = { requests = 10, per = \"1s\" }\ndisable_after = \"12h\"",
+    ));
+    let endpoint = &config.endpoints["e"];
+    let requests = std::num::NonZeroU32::new(10).expect("some");
+    let per = Duration::from_secs(1);
+    assert_eq!(endpoint.rate, Some(Rate { requests, per }));
+    assert_eq!(endpoint.disable_after, Duration::from_hours(12));
+    let explained = explain(&config, Timestamp::default());
+    assert!(explained.contains(", at most 10 per 1s\n"), "{explained}");
 }

@@ -306,9 +306,25 @@ impl Lane {
         !self.ready.is_empty()
     }
 
+    /// The earliest event of which an attempt may be made.
+    pub(super) fn earliest(&self) -> Option<EventKey> {
+        self.ready.iter().min().copied()
+    }
+
     /// The next attempt that may be made.
     pub(super) fn start(&mut self) -> Option<Start> {
         let key = self.ready.pop_front()?;
+        self.begin(key)
+    }
+
+    /// The attempt of the earliest event of which one may be made.
+    pub(super) fn start_earliest(&mut self) -> Option<Start> {
+        let key = self.earliest()?;
+        self.ready.retain(|ready| *ready != key);
+        self.begin(key)
+    }
+
+    fn begin(&mut self, key: EventKey) -> Option<Start> {
         let delivery = self.delivery(key);
         if let Some(slot) = self.window.get_mut(&key) {
             slot.stage = Stage::Flying;

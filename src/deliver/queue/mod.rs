@@ -13,8 +13,8 @@ use crate::detect::Subject;
 use crate::event::{EventKey, Written};
 use crate::name::Name;
 use crate::store::{
-    Announcement, Attempt, Fresh, LaneId, LaneState, Parked, Scanned, Settled, Settling, SourceId,
-    Then,
+    Announcement, Attempt, Failing, Fresh, LaneId, LaneState, Parked, Scanned, Settled, Settling,
+    SourceId, Then,
 };
 use crate::time::Timestamp;
 
@@ -210,12 +210,7 @@ impl Queue {
         concurrency: usize,
         grant: &mut dyn FnMut(Lag) -> bool,
     ) -> Vec<(usize, Start)> {
-        while let Some(&(due, index, key)) = self.due.first()
-            && due <= now
-        {
-            self.due.pop_first();
-            self.at(index, |lane, _| lane.wake(key));
-        }
+        self.wake(now);
         let (mut starts, mut held) = (Vec::new(), Vec::new());
         while self.flying < concurrency
             && let Some(index) = self.turn.pop_front()
@@ -236,6 +231,35 @@ impl Queue {
             self.turn.push_front(index);
         }
         starts
+    }
+
+    /// The attempt to make now if there may be only one: that of the oldest event.
+    pub(super) fn start_oldest(&mut self, now: Timestamp) -> Option<(usize, Start)> {
+        self.wake(now);
+        self.is_paced = false;
+        let ready = self.turn.iter().filter_map(|index| {
+            let earliest = self.lanes[*index].earliest()?;
+            Some((earliest, *index))
+        });
+        let (_, index) = ready.min()?;
+        let start = self.at(index, |lane, _| lane.start_earliest())?;
+        self.flying += 1;
+        Some((index, start))
+    }
+
+    /// What is due may be attempted.
+    fn wake(&mut self, now: Timestamp) {
+        while let Some(&(due, index, key)) = self.due.first()
+            && due <= now
+        {
+            self.due.pop_first();
+            self.at(index, |lane, _| lane.wake(key));
+        }
+    }
+
+    /// Whether there is something to attempt.
+    pub(super) fn is_ready(&self) -> bool {
+        self.turn.iter().any(|index| self.lanes[*index].is_ready())
     }
 
     /// Whether lanes were ready that may not start yet.
@@ -269,6 +293,11 @@ impl Queue {
     /// Makes it last that the endpoint is not rung any more.
     pub(super) fn disable(&mut self, endpoint: Name) {
         self.draft.settling.disabled.push(endpoint);
+    }
+
+    /// Keeps how an endpoint does; `None`: it does not fail.
+    pub(super) fn note(&mut self, endpoint: Name, failing: Option<Failing>) {
+        self.draft.settling.health = Some((endpoint, failing));
     }
 
     /// Keeps how webhooks are written, no later than the outcomes to come.

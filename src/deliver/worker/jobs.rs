@@ -14,12 +14,13 @@ use tracing::error;
 use super::Running;
 use super::words::Words;
 use crate::backoff::Backoff;
+use crate::config::Endpoint;
 use crate::deliver::attempt;
 use crate::deliver::lane::Start;
 use crate::deliver::queue::{AskJob, ScanJob};
 use crate::deliver::verdict::Answer;
 use crate::digest::Digest;
-use crate::event::Event;
+use crate::event::{Event, Kind};
 use crate::store::{DeliveryId, LaneState, Parked, Scanned, Settling, Store, StoreError, Told};
 use crate::time::Timestamp;
 
@@ -45,7 +46,8 @@ pub(super) enum Report {
     Scanned(ScanJob, Result<Vec<Scanned>, StoreError>),
     Asked(AskJob, Result<Option<Parked>, StoreError>),
     Settled(Result<(), StoreError>),
-    Recounted(Vec<usize>, Vec<LaneState>),
+    /// And how long it took.
+    Recounted(Vec<usize>, Vec<LaneState>, Duration),
 }
 
 pub(super) struct Attempted {
@@ -80,7 +82,8 @@ impl Running {
         let client = self.worker.clients.of(&endpoint).clone();
         self.jobs.push(Box::pin(async move {
             // Asked once, before the first attempt: from then on the event is the endpoint's.
-            if start.attempts == 0 && !attempt::is_taken(&endpoint, &event).await {
+            let is_new = start.attempts == 0;
+            if is_new && (is_of(&endpoint, &event) || !attempt::is_taken(&endpoint, &event).await) {
                 return Report::Filtered(lane, start);
             }
             let (at, began) = (clock.now(), Instant::now());
@@ -138,11 +141,18 @@ impl Running {
         }
         let (store, name) = (self.worker.store.clone(), self.worker.endpoint.name.clone());
         self.jobs.push(Box::pin(async move {
+            let began = Instant::now();
             // A count that fails is made again by a later beat.
             let states = store.lanes(&name, &sources).await.unwrap_or_default();
-            Report::Recounted(lanes, states)
+            Report::Recounted(lanes, states, began.elapsed())
         }));
     }
+}
+
+/// Whether `event` tells the endpoint that it is switched off itself.
+fn is_of(endpoint: &Endpoint, event: &Event) -> bool {
+    event.kind == Kind::EndpointDisabled
+        && event.subject.strip_prefix("endpoint/") == Some(endpoint.name.as_str())
 }
 
 /// Reports of jobs that have ended, at least one.

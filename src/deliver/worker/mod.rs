@@ -1,10 +1,11 @@
 //! The task of one endpoint: carries out what its [`Queue`] decides.
 //!
-//! Decides nothing about deliveries but when to pause: while draining, after a 410, and while the
-//! store does not take outcomes. All attempts of an endpoint run inside its one task: a webhook
+//! Decides nothing about deliveries but when to pause: while draining, while the endpoint is switched
+//! off, while its [`Valve`] is shut, and while the store does not take outcomes. All attempts of an endpoint run inside its one task: a webhook
 //! costs no spawn and no message between threads.
 
 mod jobs;
+mod outcomes;
 mod words;
 
 use std::sync::Arc;
@@ -12,29 +13,32 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tracing::{debug, error, warn};
+use tracing::error;
 
 use crate::client::{self, Resolver};
 use crate::clock::Clock;
 use crate::config::{Endpoint, Live};
-use crate::event::{self, Kind};
 use crate::metrics::EndpointMetrics;
 use crate::shutdown::{Phase, Shutdown};
-use crate::store::{Announcement, Attempt, DeliveryId, Store, StoreError, Then};
+use crate::store::{DeliveryId, Failing, Store, StoreError, Then};
 use crate::time::Timestamp;
 
 use super::board::{Board, Inbox, News};
 use super::lane::{Lag, Start};
 use super::pace::{self, Pace};
 use super::queue::Queue;
-use super::verdict::judge;
-use jobs::{Attempted, Loaded, Report, reports};
+use super::steady::Steady;
+use super::valve::{Room, Valve};
+use jobs::{Loaded, Report, reports};
 use words::Speech;
 
 /// How often gauges follow and idle watermarks are written, while there is anything to tell.
 const BEAT: Duration = Duration::from_secs(1);
 /// Every so many beats the backlog is counted anew.
 const RECOUNT_BEATS: u32 = 10;
+/// Counting takes at most one part in so many of the time: a backlog of a million commits costs
+/// little while it waits.
+const RECOUNT_SHARE: u32 = 200;
 /// The longest sleep: the due times are wall-clock times, and the wall clock may jump.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 
@@ -80,10 +84,16 @@ impl Clients {
 }
 
 impl Worker {
-    /// Rings what `queue` holds and what comes in, until a drain is done. Attempts in flight are
-    /// heard out, each at most its timeout; whoever drains bounds how long that may take.
-    pub(super) async fn run(self, queue: Queue) {
+    /// Rings what `queue` holds and what comes in, until a drain is done; the endpoint failed so
+    /// before. Attempts in flight are heard out, each at most its timeout; whoever drains bounds how
+    /// long that may take.
+    pub(super) async fn run(self, queue: Queue, failing: Option<Failing>) {
+        let now = Instant::now();
         let mut running = Running {
+            valve: Valve::new(&self.endpoint, failing, now),
+            steady: Steady::new(self.clock.now(), now),
+            was_enabled: self.board.is_enabled(),
+            probe: None,
             speech: Speech::new(&self.endpoint.rendering),
             worker: self,
             queue,
@@ -91,10 +101,9 @@ impl Worker {
             is_settling: false,
             refusals: 0,
             is_draining: false,
-            failures: 0,
-            failing_since: None,
             beat: None,
             beats: 0,
+            recounted: None,
         };
         running.work().await;
     }
@@ -109,12 +118,17 @@ struct Running {
     /// How often in a row the store refused to settle.
     refusals: u32,
     is_draining: bool,
-    /// Failed attempts in a row, of whatever delivery.
-    failures: u32,
-    failing_since: Option<Timestamp>,
+    /// What the endpoint bears.
+    valve: Valve,
+    /// The delivery that finds out whether the endpoint is back.
+    probe: Option<DeliveryId>,
+    steady: Steady,
+    was_enabled: bool,
     /// When gauges follow next; `None`: nothing to tell.
     beat: Option<Instant>,
     beats: u32,
+    /// When a count ended, and how long it took.
+    recounted: Option<(Instant, Duration)>,
 }
 
 impl Running {
@@ -143,10 +157,13 @@ impl Running {
 
     /// Starts everything that may start now.
     fn advance(&mut self) {
+        self.enable();
         if self.may_start() {
             self.start_attempts();
-            for job in self.queue.scans() {
-                self.scan(job);
+            if self.may_read() {
+                for job in self.queue.scans() {
+                    self.scan(job);
+                }
             }
         }
         for job in self.queue.asks() {
@@ -162,7 +179,7 @@ impl Running {
 
     fn hear(&mut self, news: News) {
         for (lane, fresh) in news.fresh {
-            if self.may_start() {
+            if self.may_start() && self.may_read() {
                 self.queue.offer(lane, &fresh);
             } else {
                 self.queue.poke(lane);
@@ -177,30 +194,41 @@ impl Running {
         self.worker.board.is_enabled() && !self.is_draining && self.refusals == 0
     }
 
+    /// Whether new events are read. Those of an endpoint that is only probed stay where they are, as
+    /// long as there is something to probe with: they cost nothing there.
+    fn may_read(&self) -> bool {
+        !self.valve.is_open() || !self.queue.is_ready()
+    }
+
+    /// Begins anew with an endpoint that somebody has switched on again.
+    fn enable(&mut self) {
+        let is_enabled = self.worker.board.is_enabled();
+        if is_enabled && !self.was_enabled {
+            self.valve = Valve::new(&self.worker.endpoint, None, Instant::now());
+            self.probe = None;
+        }
+        self.was_enabled = is_enabled;
+    }
+
+    /// The time by which deliveries are due.
+    fn steady(&mut self) -> Timestamp {
+        self.steady.now(self.worker.clock.now(), Instant::now())
+    }
+
     fn start_attempts(&mut self) {
         let config = self.worker.live.load();
         if let Some(endpoint) = config.endpoints.get(&self.worker.endpoint.name) {
             self.worker.endpoint = Arc::clone(endpoint);
             self.speech.follow(&endpoint.rendering);
+            self.valve.follow(endpoint, Instant::now());
         }
-        let concurrency = self.worker.endpoint.concurrency;
-        let (now, pace) = (Instant::now(), Arc::clone(&self.worker.pace));
-        let mut grant = |lag| match lag {
-            Lag::Backlog => pace.grant(now),
-            Lag::Fresh => {
-                pace.fresh(now);
-                true
-            }
-        };
-        let mut unloaded = Vec::new();
-        let starts = self
-            .queue
-            .starts(self.worker.clock.now(), concurrency, &mut grant);
+        let starts = self.starts();
         if !starts.is_empty()
             && let Some(written) = self.speech.unkept()
         {
             self.queue.keep(written);
         }
+        let mut unloaded = Vec::new();
         for (lane, mut start) in starts {
             match start.event.take() {
                 Some(event) => {
@@ -213,6 +241,38 @@ impl Running {
         if !unloaded.is_empty() {
             self.load(unloaded);
         }
+    }
+
+    /// What may begin now.
+    fn starts(&mut self) -> Vec<(usize, Start)> {
+        let flying = self.queue.flying();
+        let due = self.steady();
+        let starts = match self.valve.room(flying, Instant::now()) {
+            Room::Probe => {
+                let probe = self.queue.start_oldest(due);
+                if let Some((_, start)) = &probe {
+                    self.probe = Some(start.delivery);
+                    self.valve.probed();
+                }
+                Vec::from_iter(probe)
+            }
+            Room::For(more) => self.starts_of(due, flying + more),
+        };
+        self.valve.began(starts.len());
+        starts
+    }
+
+    /// What may begin now until `most` attempts are in flight, beside those of other endpoints.
+    fn starts_of(&mut self, due: Timestamp, most: usize) -> Vec<(usize, Start)> {
+        let (now, pace) = (Instant::now(), Arc::clone(&self.worker.pace));
+        let mut grant = |lag| match lag {
+            Lag::Backlog => pace.grant(now),
+            Lag::Fresh => {
+                pace.fresh(now);
+                true
+            }
+        };
+        self.queue.starts(due, most, &mut grant)
     }
 
     fn take(&mut self, report: Report) {
@@ -230,7 +290,7 @@ impl Running {
                 self.queue.scanned(job, events);
             }
             Report::Asked(job, Ok(next)) => {
-                let now = self.worker.clock.now();
+                let now = self.steady();
                 self.queue.answered(&job, next, now);
             }
             Report::Asked(job, Err(error)) => {
@@ -238,7 +298,8 @@ impl Running {
                 self.queue.unanswered(&job);
             }
             Report::Settled(result) => self.settled(result),
-            Report::Recounted(lanes, states) => {
+            Report::Recounted(lanes, states, took) => {
+                self.recounted = Some((Instant::now(), took));
                 for (lane, state) in lanes.into_iter().zip(&states) {
                     self.queue.recount(lane, state);
                 }
@@ -252,118 +313,13 @@ impl Running {
                 Loaded::Event(event, words) if !self.is_draining => {
                     self.attempt(lane, start, event, words);
                 }
-                Loaded::Event(..) | Loaded::Unknown => self.queue.unstart(lane, start),
+                Loaded::Event(..) | Loaded::Unknown => {
+                    self.unmade(start.delivery);
+                    self.queue.unstart(lane, start);
+                }
                 Loaded::Lost(reason) => self.lose(lane, &start, reason),
             }
         }
-    }
-
-    /// An event that cannot be sent any more becomes a dead letter, so that its subject goes on.
-    fn lose(&mut self, lane: usize, start: &Start, reason: &'static str) {
-        let attempt = Attempt {
-            number: start.attempts + 1,
-            at: self.worker.clock.now(),
-            duration_ms: 0,
-            status: None,
-            error: Some(reason.to_owned()),
-            answer: None,
-            rendering: None,
-        };
-        self.bury(start, &attempt);
-        self.queue
-            .finished(lane, start.delivery.event, attempt, Then::Dead);
-    }
-
-    /// The endpoint does not take the event: it is settled in its turn, without an attempt.
-    fn pass_over(&mut self, lane: usize, start: &Start) {
-        let none = Attempt {
-            number: 0,
-            at: self.worker.clock.now(),
-            duration_ms: 0,
-            status: None,
-            error: None,
-            answer: None,
-            rendering: None,
-        };
-        self.queue
-            .finished(lane, start.delivery.event, none, Then::Filtered);
-    }
-
-    fn attempted(&mut self, attempted: Attempted) {
-        let Attempted {
-            lane,
-            start,
-            at,
-            took,
-            rendering,
-            answer,
-        } = attempted;
-        let (now, number) = (self.worker.clock.now(), start.attempts + 1);
-        let retry = &self.worker.endpoint.retry;
-        let verdict = judge(&answer, (number, retry), now, fastrand::f64());
-        let attempt = Attempt {
-            number,
-            at,
-            duration_ms: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
-            status: answer.status,
-            error: answer.error.map(str::to_owned),
-            answer: answer.body,
-            rendering,
-        };
-        if verdict.then == Then::Delivered {
-            (self.failures, self.failing_since) = (0, None);
-            let lag = now.since(start.at).as_secs_f64();
-            self.worker.metrics.accepted(took.as_secs_f64(), lag);
-        } else {
-            self.failures = self.failures.saturating_add(1);
-            self.failing_since.get_or_insert(at);
-            self.worker.metrics.failed(took.as_secs_f64());
-            let (endpoint, reason) = (&self.worker.endpoint.name, reason(&attempt));
-            debug!(%endpoint, delivery = %start.delivery, number, reason, "attempt failed");
-        }
-        if verdict.is_gone {
-            self.disable();
-        }
-        if verdict.then == Then::Dead {
-            self.bury(&start, &attempt);
-        }
-        self.queue
-            .finished(lane, start.delivery.event, attempt, verdict.then);
-    }
-
-    /// The endpoint answered 410: it is not rung any more, also after a restart, until somebody
-    /// enables it; its deliveries stay.
-    fn disable(&mut self) {
-        if !self.worker.board.switch(false) {
-            return;
-        }
-        self.worker.metrics.enabled(false);
-        let endpoint = &self.worker.endpoint.name;
-        warn!(%endpoint, "endpoint answered 410 and is switched off until somebody enables it");
-        self.queue.disable(endpoint.clone());
-        self.announce(Kind::EndpointDisabled, "it answered 410", self.failures);
-    }
-
-    /// Tells of a dead letter, unless it is itself operational: that would never end.
-    fn bury(&mut self, start: &Start, attempt: &Attempt) {
-        let (endpoint, delivery) = (&self.worker.endpoint.name, start.delivery);
-        let reason = reason(attempt);
-        warn!(%endpoint, %delivery, attempts = attempt.number, reason, "delivery is dead");
-        if Kind::OF_SOURCES.contains(&start.kind) {
-            let reason = dead(delivery, &reason);
-            self.announce(Kind::DeliveryDead, &reason, attempt.number);
-        }
-    }
-
-    fn announce(&mut self, kind: Kind, reason: &str, consecutive: u32) {
-        let name = self.worker.endpoint.name.as_str();
-        let now = self.worker.clock.now();
-        let since = self.failing_since.unwrap_or(now);
-        self.queue.announce(Announcement {
-            kind,
-            subject: format!("endpoint/{name}").into(),
-            content: event::operational(("endpoint", name), reason, consecutive, since),
-        });
     }
 
     fn settled(&mut self, result: Result<(), StoreError>) {
@@ -392,22 +348,30 @@ impl Running {
     }
 
     /// How long nothing needs to be done unless something happens.
-    fn pause(&self) -> Duration {
-        let due = self.queue.next_due().filter(|_| self.may_start());
-        // A due delivery without a free slot is started when an attempt ends.
-        let is_free = self.queue.flying() < self.worker.endpoint.concurrency;
-        let paced = (is_free && self.queue.is_paced() && self.may_start()).then_some(pace::TICK);
-        let due = due.filter(|_| is_free);
-        let due = due.map(|due| due.since(self.worker.clock.now()));
-        let beat = self
-            .beat
-            .map(|beat| beat.saturating_duration_since(Instant::now()));
-        due.into_iter()
-            .chain(beat)
-            .chain(paced)
-            .min()
-            .unwrap_or(SLEEP_MAX)
-            .min(SLEEP_MAX)
+    fn pause(&mut self) -> Duration {
+        let now = Instant::now();
+        let start = if self.may_start() {
+            self.next_start(now)
+        } else {
+            None
+        };
+        let beat = self.beat.map(|beat| beat.saturating_duration_since(now));
+        let next = start.into_iter().chain(beat).min();
+        next.unwrap_or(SLEEP_MAX).min(SLEEP_MAX)
+    }
+
+    /// When an attempt can begin although none has ended.
+    fn next_start(&mut self, now: Instant) -> Option<Duration> {
+        let room = self.valve.next(self.queue.flying(), now)?;
+        let room = room.saturating_duration_since(now);
+        if self.queue.is_paced() {
+            return Some(room.max(pace::TICK));
+        }
+        if self.queue.is_ready() {
+            return Some(room);
+        }
+        let due = self.queue.next_due()?;
+        Some(room.max(due.since(self.steady())))
     }
 
     /// Shows how much there is to do, and sees to it that time is kept while there is.
@@ -441,7 +405,10 @@ impl Running {
         {
             self.settle(settling);
         }
-        if self.beats.is_multiple_of(RECOUNT_BEATS) {
+        let rests = self
+            .recounted
+            .is_some_and(|(at, took)| at.elapsed() < took * RECOUNT_SHARE);
+        if self.beats.is_multiple_of(RECOUNT_BEATS) && !rests {
             self.recount();
         }
     }
@@ -458,17 +425,4 @@ impl Running {
             let _ = self.worker.store.settle(settling).await;
         }
     }
-}
-
-/// What a failed attempt failed for, in a few words.
-fn reason(attempt: &Attempt) -> String {
-    match (attempt.status, &attempt.error) {
-        (Some(status), _) => format!("status {status}"),
-        (None, Some(error)) => error.clone(),
-        (None, None) => String::new(),
-    }
-}
-
-fn dead(delivery: DeliveryId, reason: &str) -> String {
-    format!("{delivery} used up its attempts, the last: {reason}")
 }

@@ -212,3 +212,24 @@ fn events_that_nobody_hears_cost_no_transaction_of_their_own() {
     let idle = world.queue.flush().expect("a watermark");
     assert_eq!(idle.watermarks, [(LaneId(0), EventKey::new(1, 4))]);
 }
+
+#[test]
+fn the_oldest_that_may_be_attempted_is_found_whichever_lane_it_is_in() {
+    let mut world = World::new(Order::Subject);
+    world.take(Step::Probe { only: true });
+    for lane in [2, 0, 1] {
+        world.commit(lane, 2, 1);
+    }
+    world.commit(0, 1, 1);
+    let mut attempted = Vec::new();
+    while let Some((_, start)) = world.flying.first() {
+        attempted.push(start.delivery.event);
+        // It is due again later than all others.
+        world.finish(0, Outcome::Fail { millis: 1_000 });
+        world.take(Step::Settle { works: true });
+    }
+    // One of each lane: the others wait behind them.
+    let firsts: Vec<EventKey> = (1..=3).map(|commit| EventKey::new(commit, 0)).collect();
+    assert_eq!(attempted, firsts);
+    assert!(!world.queue.is_ready());
+}

@@ -111,6 +111,7 @@ pub(super) struct World {
     pub(super) scans: VecDeque<ScanJob>,
     pub(super) asks: VecDeque<AskJob>,
     pub(super) committed: i64,
+    only_probes: bool,
     /// Lanes that are yet to hear that there is something to read.
     late: BTreeSet<usize>,
     /// Events in the order of their first attempts, by lane and subject.
@@ -147,6 +148,10 @@ pub(super) enum Step {
     },
     Pass {
         millis: i64,
+    },
+    /// From now on one attempt at a time is made, of the oldest; or all again.
+    Probe {
+        only: bool,
     },
     /// The process dies; what is being settled may have been written.
     Crash {
@@ -215,6 +220,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Flush),
         1 => index.prop_map(|index| Step::Unstart { index }),
         6 => (0..40_i64).prop_map(|millis| Step::Pass { millis }),
+        1 => any::<bool>().prop_map(|only| Step::Probe { only }),
         1 => any::<bool>().prop_map(|written| Step::Crash { written }),
     ];
     prop::collection::vec(step, 1..250)
@@ -233,6 +239,7 @@ impl World {
             scans: VecDeque::new(),
             asks: VecDeque::new(),
             committed: 0,
+            only_probes: false,
             late: BTreeSet::new(),
             firsts: BTreeMap::new(),
         }
@@ -291,6 +298,7 @@ impl World {
             Step::Pass { millis } => {
                 self.now = Timestamp::from_millis(self.now.as_millis() + millis);
             }
+            Step::Probe { only } => self.only_probes = only,
             Step::Crash { written } => self.crash(written),
             Step::Finish { .. } | Step::Unstart { .. } | Step::Flush => {}
         }
@@ -326,7 +334,7 @@ impl World {
     pub(super) fn pump(&mut self) {
         self.scans.extend(self.queue.scans());
         self.asks.extend(self.queue.asks());
-        for (lane, start) in self.queue.starts(self.now, CONCURRENCY, &mut |_| true) {
+        for (lane, start) in self.starts() {
             self.check_start(lane, &start);
             self.flying.push((lane, start));
         }
@@ -337,6 +345,16 @@ impl World {
         let load = self.queue.load();
         assert!(load.window <= (LANES * WINDOW) as u64, "{load:?}");
         assert!(load.waiting <= (LANES * WAITING_MAX) as u64, "{load:?}");
+    }
+
+    fn starts(&mut self) -> Vec<(usize, Start)> {
+        if !self.only_probes {
+            return self.queue.starts(self.now, CONCURRENCY, &mut |_| true);
+        }
+        if !self.flying.is_empty() {
+            return Vec::new();
+        }
+        Vec::from_iter(self.queue.start_oldest(self.now))
     }
 
     fn check_start(&mut self, lane: usize, start: &Start) {
@@ -457,6 +475,7 @@ impl World {
         for lane in std::mem::take(&mut self.late) {
             self.queue.poke(lane);
         }
+        self.only_probes = false;
         for _ in 0..1_000_000 {
             self.take(Step::Pass { millis: 50 });
             self.take(Step::Scan { works: true });

@@ -1,5 +1,7 @@
 //! The deliverer on a real store, against receivers that misbehave.
 
+mod health;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -154,6 +156,8 @@ fn endpoint(text: &str, url: &Url) -> Endpoint {
         timeout: Duration::from_secs(10),
         retry: vec![Duration::from_millis(20); 3],
         concurrency: 4,
+        rate: None,
+        disable_after: Duration::from_hours(24),
         order: Order::Subject,
         allow_private: true,
         headers: HeaderMap::new(),
@@ -166,6 +170,7 @@ struct House {
     store: Store,
     source: SourceState,
     metrics: Metrics,
+    clock: Clock,
 }
 
 /// A deliverer at work.
@@ -196,6 +201,7 @@ impl House {
             store,
             source,
             metrics,
+            clock: Clock::system(),
         }
     }
 
@@ -233,7 +239,7 @@ impl House {
             store: self.store.clone(),
             resolver: Resolver::system(),
             metrics: DeliverMetrics::new(&Metrics::new()),
-            clock: Clock::system(),
+            clock: self.clock.clone(),
             shutdown,
         };
         let sources = [(name("issues"), self.source.id)];
