@@ -65,6 +65,33 @@ pub(super) async fn poll(
     }
 }
 
+/// How each upstream stands: whether it answers, and what is left of its budget.
+pub(super) async fn upstreams(State(parts): State<Parts>) -> Answer {
+    let all = parts.upstreams.iter().map(|(name, upstream)| {
+        let standing = upstream.standing();
+        let terms = upstream.config().budget;
+        let budget = terms.zip(standing.budget).map(|(terms, left)| {
+            json!({
+                "requests": terms.requests,
+                "per_seconds": terms.per.as_secs_f64(),
+                "burst": terms.burst,
+                "remaining": left.remaining,
+                "held_for_seconds": left.held_for.as_secs_f64(),
+                "callers_waiting": left.callers_waiting,
+                "polls_waiting": left.polls_waiting,
+            })
+        });
+        json!({
+            "name": name.as_str(),
+            "healthy": standing.down_for.is_none(),
+            "down_for_seconds": standing.down_for.map(|time| time.as_secs_f64()),
+            "budget": budget,
+        })
+    });
+    let all: Vec<Value> = all.collect();
+    Ok(Json(json!({ "upstreams": all })).into_response())
+}
+
 pub(super) async fn endpoints(State(parts): State<Parts>) -> Answer {
     Ok(Json(json!({ "endpoints": parts.deliverer.endpoints() })).into_response())
 }

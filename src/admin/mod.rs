@@ -33,6 +33,7 @@ use crate::name::Name;
 use crate::poll::Poller;
 use crate::shutdown::{Phase, Shutdown};
 use crate::store::{SourceId, Store};
+use crate::upstream::Upstreams;
 
 /// Largest request body. No body of this API is read beyond a few fields.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -48,6 +49,8 @@ pub struct Parts {
     pub poller: Poller,
     /// Endpoints' state.
     pub deliverer: Deliverer,
+    /// Their budgets and their health.
+    pub upstreams: Upstreams,
     /// The scrape.
     pub metrics: Metrics,
     /// When to say "not ready" and when to stop.
@@ -109,6 +112,7 @@ fn router(parts: Parts) -> Router {
         .route("/sources", get(answers::sources))
         .route("/sources/{name}", get(answers::source))
         .route("/sources/{name}/poll", post(answers::poll))
+        .route("/upstreams", get(answers::upstreams))
         .route("/endpoints", get(answers::endpoints))
         .route("/endpoints/{name}/enable", post(answers::enable))
         .route("/endpoints/{name}/test", post(answers::test))

@@ -85,10 +85,10 @@ pub async fn start(config: Config) -> anyhow::Result<Doorbell> {
     let proxy = if proxy_listeners.is_empty() {
         None
     } else {
-        Some(build.proxy(upstreams, proxy_listeners)?)
+        Some(build.proxy(upstreams.clone(), proxy_listeners)?)
     };
     let upkeep = tokio::spawn(upkeep::run(build.store.clone(), build.shutdown.clone()));
-    let admin = build.admin(admin_listener, &poller, &deliverer, sources)?;
+    let admin = build.admin(admin_listener, (&poller, &deliverer, upstreams), sources)?;
 
     tracing::info!(what = "admin", address = %admin_address, "listening");
     for address in proxy.iter().flat_map(Proxy::addresses) {
@@ -259,8 +259,7 @@ impl Build {
     fn admin(
         &self,
         listener: TcpListener,
-        poller: &Poller,
-        deliverer: &Deliverer,
+        (poller, deliverer, upstreams): (&Poller, &Deliverer, Upstreams),
         sources: BTreeMap<Name, SourceId>,
     ) -> anyhow::Result<JoinHandle<()>> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -269,6 +268,7 @@ impl Build {
             store: self.store.clone(),
             poller: poller.clone(),
             deliverer: deliverer.clone(),
+            upstreams,
             metrics: self.metrics.clone(),
             shutdown: self.shutdown.clone(),
             sources: Arc::new(sources),

@@ -7,13 +7,14 @@ use std::fmt::Write as _;
 
 use url::Url;
 
+use crate::budget::Terms;
 use crate::event::{Format, Kind, OPERATIONAL_SOURCE, Payload, Rendering};
 use crate::name::Name;
 use crate::time::Timestamp;
 
 use super::declared::{self, Watched};
 use super::words::duration_text;
-use super::{Config, Deletes, Endpoint, Every, Limit, Route, RouteAuth, Source};
+use super::{Config, Deletes, Endpoint, Every, Limit, Route, RouteAuth, Source, Upstream};
 
 /// Most sources whose types are listed for one endpoint; a longer list is counted.
 const HEARD_MAX: usize = 20;
@@ -57,12 +58,46 @@ fn upstreams(config: &Config) -> Vec<String> {
     for source in config.sources.values() {
         *asked.entry(&source.upstream).or_default() += per_hour(&source.every) * parts(source);
     }
-    let line = |name: &Name, url: &Url| {
-        let asked = rate(asked.get(name).copied().unwrap_or(0.0));
-        format!("{name}: {}, polled {asked} an hour", origin(url))
+    let line = |upstream: &Upstream| {
+        let asked = asked.get(&upstream.name).copied().unwrap_or(0.0);
+        let budget = upstream.budget.as_ref().map(|terms| budget(terms, asked));
+        format!(
+            "{}: {}, polled {} an hour{}",
+            upstream.name,
+            origin(&upstream.url),
+            rate(asked),
+            budget.unwrap_or_default()
+        )
     };
-    let upstreams = config.upstreams.values();
-    upstreams.map(|u| line(&u.name, &u.url)).collect()
+    config.upstreams.values().map(|u| line(u)).collect()
+}
+
+/// `, 0.5% of its budget of 5000 per 1h (burst 83), of which polls keep 10%`.
+fn budget(terms: &Terms, asked: f64) -> String {
+    let share = |share: f64| {
+        let percent = rate(share * 100.0);
+        percent.trim_end_matches(" requests").to_owned() + "%"
+    };
+    let used = asked / (terms.per_second() * 3_600.0);
+    let more = if used > 1.0 {
+        ": polls will be late"
+    } else {
+        ""
+    };
+    let free = if terms.not_modified_free {
+        ", 304 not counted"
+    } else {
+        ""
+    };
+    format!(
+        ", {} of its budget of {} per {} (burst {}), of which polls keep {} and callers wait {}{free}{more}",
+        share(used),
+        terms.requests,
+        duration_text(terms.per),
+        terms.burst,
+        share(terms.poll_floor),
+        duration_text(terms.wait),
+    )
 }
 
 fn source(source: &Source, now: Timestamp) -> String {

@@ -14,6 +14,7 @@ use url::Url;
 
 use super::asking::{Cursor, Paginate, Request};
 use super::each::Each;
+use crate::budget::Terms;
 use crate::detect::Rules;
 use crate::event::{Filter, Glob, Rendering};
 use crate::name::Name;
@@ -154,6 +155,8 @@ pub struct Upstream {
     pub connections_max: usize,
     /// Most redirects a poll follows.
     pub redirects: u32,
+    /// What may be asked of it, by polls and callers together; `None`: anything.
+    pub budget: Option<Terms>,
 }
 
 /// Credentials of an upstream.

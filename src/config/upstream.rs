@@ -7,6 +7,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use url::Url;
 
+use crate::budget::Terms;
 use crate::name::Name;
 
 use super::reader::{Keys, Table};
@@ -23,6 +24,18 @@ const CONNECTIONS: RangeInclusive<usize> = 1..=10_000;
 /// Redirects of one poll; browsers stop at 20.
 const REDIRECTS: RangeInclusive<u32> = 0..=20;
 
+/// Requests of a budget: no API that counts them allows more.
+const REQUESTS: RangeInclusive<u32> = 1..=100_000_000;
+
+/// Periods of a budget: up to a month, as the longest plans are counted.
+const PER: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(31 * 24);
+
+/// How long a caller may be kept waiting for its turn.
+const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(1);
+
+/// A burst is this part of the requests unless it is said.
+const BURST_SHARE: u32 = 60;
+
 pub(super) const UPSTREAM: Keys = Keys {
     now: &[
         "url",
@@ -32,12 +45,24 @@ pub(super) const UPSTREAM: Keys = Keys {
         "connect_timeout",
         "connections_max",
         "redirects",
+        "budget",
     ],
-    later: &["urls", "egress_proxy", "tls", "budget"],
+    later: &["urls", "egress_proxy", "tls"],
 };
 const AUTH: Keys = Keys {
     now: &["bearer", "basic", "header", "query"],
     later: &["oauth2"],
+};
+const BUDGET: Keys = Keys {
+    now: &[
+        "requests",
+        "per",
+        "burst",
+        "poll_floor",
+        "wait",
+        "not_modified_free",
+    ],
+    later: &[],
 };
 const BASIC: Keys = Keys {
     now: &["user", "password"],
@@ -73,7 +98,28 @@ pub(super) fn upstream(name: &Name, table: &Table<'_>) -> Option<Upstream> {
         connect_timeout: timeout("connect_timeout", seconds(3)),
         connections_max: table.or("connections_max", 64, |v| v.integer(&CONNECTIONS)),
         redirects: table.or("redirects", 3, |v| v.integer(&REDIRECTS)),
+        budget: table.optional("budget", budget),
         url: url?,
+    })
+}
+
+/// What may be asked of an upstream, polls and callers together.
+fn budget(value: Value<'_>) -> Option<Terms> {
+    let table = value.table(&BUDGET)?;
+    let requests: Option<u32> = table.required("requests", "5000", |v| v.integer(&REQUESTS));
+    let per = table.required("per", "\"1h\"", |v| v.duration(&PER));
+    let burst_default = requests.map_or(1, |requests| (requests / BURST_SHARE).max(1));
+    let burst = table.or("burst", burst_default, |v| v.integer(&REQUESTS));
+    let poll_floor = table.or("poll_floor", 0.1, Value::ratio);
+    let wait = table.or("wait", Duration::from_secs(1), |v| v.duration(&WAIT));
+    let not_modified_free = table.or("not_modified_free", false, Value::boolean);
+    Some(Terms {
+        requests: requests?,
+        per: per?,
+        burst,
+        poll_floor,
+        wait,
+        not_modified_free,
     })
 }
 

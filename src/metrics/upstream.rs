@@ -1,6 +1,6 @@
 //! Series of what upstreams are asked.
 
-use prometheus::{IntCounter, IntCounterVec, Opts};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use super::Metrics;
 use crate::name::Name;
@@ -9,19 +9,27 @@ use crate::name::Name;
 #[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
     requests: IntCounterVec,
+    remaining: IntGaugeVec,
+    healthy: IntGaugeVec,
 }
 
 /// The series of one upstream. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct UpstreamSeries {
+    name: Name,
     polls: IntCounter,
     callers: IntCounter,
+    remaining: Option<IntGauge>,
+    healthy: IntGauge,
 }
 
 impl UpstreamMetrics {
     /// Registers the families; once per registry.
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
+        let gauge = |name: &str, help: &str| {
+            metrics.add(IntGaugeVec::new(Opts::new(name, help), &["upstream"]))
+        };
         Self {
             requests: metrics.add(IntCounterVec::new(
                 Opts::new(
@@ -30,14 +38,26 @@ impl UpstreamMetrics {
                 ),
                 &["upstream", "by"],
             )),
+            remaining: gauge(
+                "doorbell_upstream_budget_remaining",
+                "Requests that may be made at once now, of upstreams with a budget.",
+            ),
+            healthy: gauge(
+                "doorbell_upstream_healthy",
+                "1 while the upstream answers, 0 while it is only probed.",
+            ),
         }
     }
 
-    /// The series of one upstream, which exist at 0 from now on.
+    /// The series of one upstream, with a budget or without, which exist from now on.
     #[must_use]
-    pub fn upstream(&self, name: &Name) -> UpstreamSeries {
+    pub fn upstream(&self, name: &Name, has_budget: bool) -> UpstreamSeries {
+        let gauge = |family: &IntGaugeVec| family.with_label_values(&[name.as_str()]);
         let by = |by| self.requests.with_label_values(&[name.as_str(), by]);
         UpstreamSeries {
+            name: name.clone(),
+            remaining: has_budget.then(|| gauge(&self.remaining)),
+            healthy: gauge(&self.healthy),
             polls: by("poll"),
             callers: by("caller"),
         }
@@ -45,6 +65,24 @@ impl UpstreamMetrics {
 }
 
 impl UpstreamSeries {
+    /// The upstream's name, for the log.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// So many requests may be made at once.
+    pub fn remaining(&self, requests: u32) {
+        if let Some(remaining) = &self.remaining {
+            remaining.set(i64::from(requests));
+        }
+    }
+
+    /// Whether it answers.
+    pub fn healthy(&self, is_healthy: bool) {
+        self.healthy.set(i64::from(is_healthy));
+    }
+
     /// The poller asks.
     pub fn asked_by_poll(&self) {
         self.polls.inc();

@@ -251,6 +251,15 @@ impl Agenda {
         Some(heard)
     }
 
+    /// Lets a seat that is idle be due no later than this.
+    pub(super) fn hasten(&mut self, index: usize, due: Timestamp) {
+        let place = &self.places[index];
+        let is_later = place.due.is_some_and(|planned| planned > due);
+        if place.state == State::Idle && !place.leaves && is_later {
+            self.plan(index, Some(due));
+        }
+    }
+
     /// The disk is full: nothing begins for a while, then one poll at a time.
     pub(super) fn pause(&mut self, now: Timestamp) {
         self.paused_until = Some(now.plus(PAUSE));
@@ -410,6 +419,20 @@ mod tests {
         std::iter::from_fn(|| agenda.start(at(now)))
             .map(|ticket| ticket.index)
             .collect()
+    }
+
+    #[test]
+    fn who_is_hastened_is_due_sooner_and_nobody_later() {
+        let mut agenda = Agenda::new([8]);
+        let far = agenda.add(0, 0, Some(at(100)));
+        let near = agenda.add(0, 1, Some(at(5)));
+        let manual = agenda.add(0, 2, None);
+        for index in [far, near, manual] {
+            agenda.hasten(index, at(10));
+        }
+        assert_eq!(started(&mut agenda, 9), [near]);
+        assert_eq!(started(&mut agenda, 10), [far]);
+        assert_eq!(started(&mut agenda, 200), [0; 0]);
     }
 
     /// Adds so many to a line, all due at 1.

@@ -21,7 +21,7 @@ use crate::detect::{self, Progress, Unreadable, Walk};
 use crate::digest::Digest;
 use crate::store::Memory;
 use crate::time::Timestamp;
-use crate::upstream::{Request, Upstream};
+use crate::upstream::{By, Request, Upstream};
 use bytes::Bytes;
 
 /// Snapshots above this count as large bodies do.
@@ -39,6 +39,8 @@ pub(super) struct Attempt<'a> {
     pub(super) has_snapshot: bool,
     /// When it began.
     pub(super) began: Timestamp,
+    /// For whose sake.
+    pub(super) by: By,
     /// What is asked for, under which rules.
     pub(super) identity: Identity,
     /// The request, where it is always the same.
@@ -121,6 +123,7 @@ impl Attempt<'_> {
             source: &self.source,
             upstream: self.upstream,
             bench: &self.room.bench,
+            by: self.by,
             received: &|bytes| self.seat.source.series.received(bytes),
         };
         walker.walk(first, validators).await

@@ -132,6 +132,16 @@ impl Hall {
         Ok(heard.map(|index| self.agenda.ask(index as usize)).collect())
     }
 
+    /// Lets those of a source be due now who failed because its upstream was not there.
+    pub(super) fn pull_forward(&mut self, source: &Watched, now: Timestamp) {
+        for index in &self.sources[source.index] {
+            let seat = self.seats[*index as usize].as_ref();
+            if seat.is_some_and(|seat| seat.mind.lock().was_cut_off()) {
+                self.agenda.hasten(*index as usize, now);
+            }
+        }
+    }
+
     /// How the seats of a source stand.
     pub(super) fn standing(&self, source: &Watched) -> Vec<Standing> {
         let seats = self.sources[source.index].iter();

@@ -304,6 +304,10 @@ impl Poller {
         let (end, ended) = watch::channel(());
         tokio::spawn(notes::keep(Arc::clone(&room)));
         tokio::spawn(follow::keep(Arc::clone(&room)));
+        for (upstream, line) in room.upstreams.values().zip(0..) {
+            let recoveries = upstream.recoveries();
+            tokio::spawn(pull_forward(Arc::clone(&room), line, recoveries));
+        }
         tokio::spawn(schedule(Arc::clone(&room), end));
         Ok(Self { room, ended })
     }
@@ -397,12 +401,30 @@ async fn schedule(room: Arc<Room>, end: watch::Sender<()>) {
         }
     }
     room.hall.lock().agenda().close();
+    for upstream in room.upstreams.values() {
+        upstream.release_polls();
+    }
     polls.close();
     polls.wait().await;
     if let Err(error) = notes::write(&room).await {
         tracing::error!("what polls learnt could not be written: {error}");
     }
     drop(end);
+}
+
+/// Polls of an upstream that was down come forward when it is back.
+async fn pull_forward(room: Arc<Room>, line: usize, mut recoveries: watch::Receiver<u64>) {
+    loop {
+        tokio::select! {
+            changed = recoveries.changed() => if changed.is_err() { return },
+            () = room.shutdown.reached(Phase::Draining) => return,
+        }
+        let now = room.clock.now();
+        for source in room.sources.iter().filter(|source| source.line == line) {
+            room.hall.lock().pull_forward(source, now);
+        }
+        room.wake.notify_one();
+    }
 }
 
 /// Makes a poll, and as long as others wait for their turn, the next one: where there are many,

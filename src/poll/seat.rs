@@ -22,7 +22,18 @@ use crate::name::Name;
 use crate::schedule::Plan;
 use crate::store::{Memory, SnapshotId, SourceId, SourceState};
 use crate::time::Timestamp;
-use crate::upstream::{Request, Upstream, Upstreams};
+use crate::upstream::{Reason, Request, Upstream, Upstreams};
+
+/// Failures of an upstream that is not there; what a gateway says in its place is a status.
+const CUT_OFF: [Reason; 7] = [
+    Reason::Dns,
+    Reason::Connect,
+    Reason::Tls,
+    Reason::Timeout,
+    Reason::Status,
+    Reason::Unavailable,
+    Reason::Body,
+];
 
 /// Most failing partitions that a status shows.
 const SHOWN_MAX: usize = 10;
@@ -265,6 +276,13 @@ impl PartitionsStatus {
 }
 
 impl Mind {
+    /// Whether the last poll failed because the upstream was not there, rather than because of what
+    /// it answered.
+    pub(super) fn was_cut_off(&self) -> bool {
+        let reason = self.memory.failing_reason.as_deref();
+        reason.is_some_and(|reason| CUT_OFF.iter().any(|cut_off| cut_off.label() == reason))
+    }
+
     fn condition(&self) -> SourceCondition {
         let memory = &self.memory;
         if memory.failures > 0 || self.store_failures > 0 {

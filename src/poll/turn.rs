@@ -18,6 +18,7 @@ use crate::metrics::EventCounts;
 use crate::schedule::{FAILURES, Failed, Severity};
 use crate::store::{COMMITTED_IDS_MAX, Committed, Memory, PollCommit, StoreError};
 use crate::time::Timestamp;
+use crate::upstream::{By, Reason};
 
 /// One poll at work.
 struct Turn<'a> {
@@ -84,6 +85,11 @@ async fn poll(
         memory: &memory,
         has_snapshot,
         began,
+        by: if ticket.bell.is_some() {
+            By::Hand
+        } else {
+            By::Poll
+        },
         identity: brief.identity,
         request: brief.request.as_ref(),
     };
@@ -107,6 +113,10 @@ async fn poll(
     };
     match found {
         Ok(found) => turn.end(conclude::success(terms, found), None).await,
+        // It was not made, and says nothing.
+        Err(trouble) if trouble.reason == Reason::Draining.label() => {
+            (Polled::error(trouble.reason), None)
+        }
         Err(trouble) if trouble.reason == REASON_STORE => turn.store_failed(&trouble, None),
         Err(trouble) => {
             let conclusion = conclude::failure(terms, &trouble);

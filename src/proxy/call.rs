@@ -1,5 +1,6 @@
 //! One request that a route takes: whether it is admitted, and what it looks like to the upstream.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +13,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use super::forward::{self, Entry, Trust};
 use super::problem::{Problem, RATE_LIMIT, RATE_LIMIT_POLICY};
 use super::table::{Route, Slot, Table};
-use super::target;
+use super::{limits, target};
 use crate::metrics::InFlight;
 use crate::upstream::{Credential, Permit};
 
@@ -24,6 +25,8 @@ pub(super) struct Call {
     table: Arc<Table>,
     peer: IpAddr,
     entry: Entry,
+    /// Whether it goes with the caller's own credential, in place of ours.
+    is_own: bool,
     /// Names the request in the logs of all that it passes.
     pub(super) request_id: HeaderValue,
     /// Value of `RateLimit` for the answer.
@@ -49,6 +52,7 @@ impl Call {
         Self {
             _in_flight: route.metrics.begin(),
             entry: Entry::Refused,
+            is_own: false,
             standing: None,
             body_bytes: 0,
             asked: None,
@@ -100,6 +104,29 @@ impl Call {
         }
     }
 
+    /// Who shares a turn at the upstream's budget: the bearer of one of the route's keys, or an
+    /// address.
+    pub(super) fn identity(&self, request: &RequestHeader) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        match request.headers.get(AUTHORIZATION) {
+            Some(key) if self.entry == Entry::Key => key.as_bytes().hash(&mut hasher),
+            _ => {
+                let proxy = self.table.config.proxy.as_ref();
+                let client = forward::client(self.peer, &request.headers, proxy);
+                limits::address_key(client).hash(&mut hasher);
+            }
+        }
+        hasher.finish()
+    }
+
+    /// The head of the upstream's answer came.
+    pub(super) fn answered(&mut self, answer: &ResponseHeader) {
+        if let Some(permit) = &mut self.permit {
+            let upstream = &self.route.upstream;
+            upstream.answered_caller(permit, answer.status, &answer.headers, self.is_own);
+        }
+    }
+
     /// Adds what the limits have to say to an answer. The upstream may have limits of its own, and
     /// both are lists, so ours stand beside them.
     pub(super) fn tell_limits(&self, header: &mut ResponseHeader) -> Result<()> {
@@ -113,7 +140,7 @@ impl Call {
 
     /// Makes the caller's request ours.
     pub(super) fn rewrite(
-        &self,
+        &mut self,
         request: &RequestHeader,
         upstream: &mut RequestHeader,
     ) -> Result<()> {
@@ -125,6 +152,7 @@ impl Call {
         let route = &*self.route;
         let auth = route.upstream.config().auth.as_ref();
         let own = forward::brings_credential(&request.headers, parts.query, auth, self.entry);
+        self.is_own = own;
         if self.entry == Entry::Key {
             upstream.remove_header(&AUTHORIZATION);
         }

@@ -26,7 +26,7 @@ use super::{forward, target};
 use crate::clock::Clock;
 use crate::metrics::RouteMetrics;
 use crate::shutdown::Shutdown;
-use crate::upstream::By;
+use crate::upstream::{By, Denied};
 
 /// The proxy's side of pingora.
 pub(super) struct Edge {
@@ -224,13 +224,19 @@ impl ProxyHttp for Edge {
             .ok_or_else(|| Error::new_in(ErrorType::InternalError))?;
         // Each attempt is a request that the upstream may see. The place of a failed one is free.
         call.permit = None;
-        let permit = call.route.upstream.permit(By::Caller).await;
-        if !permit.holds_connection() {
-            ctx.problem = Some(Problem::crowded());
-            let status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
-            return Err(Error::new_in(ErrorType::HTTPStatus(status)));
+        let by = By::Caller(call.identity(session.req_header()));
+        match call.route.upstream.permit(by).await {
+            Ok(permit) => call.permit = Some(permit),
+            Err(denied) => {
+                if let Denied::Budget(_) = denied {
+                    call.route.over_budget();
+                }
+                let problem = Problem::denied(denied);
+                let status = problem.status.as_u16();
+                ctx.problem = Some(problem);
+                return Err(Error::new_in(ErrorType::HTTPStatus(status)));
+            }
         }
-        call.permit = Some(permit);
         call.asked = Some(Instant::now());
         let Some(address) = call.route.upstream.address() else {
             ctx.problem = Some(Problem::unresolved());
@@ -251,8 +257,14 @@ impl ProxyHttp for Edge {
         upstream: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        match &ctx.call {
-            Some(call) => call.rewrite(session.req_header(), upstream),
+        match &mut ctx.call {
+            Some(call) => {
+                call.rewrite(session.req_header(), upstream)?;
+                if let Some(permit) = &mut call.permit {
+                    permit.sent();
+                }
+                Ok(())
+            }
             None => Err(Error::new_in(ErrorType::InternalError)),
         }
     }
@@ -271,6 +283,9 @@ impl ProxyHttp for Edge {
             let final_answer = switching || !answer.status.is_informational();
             if let Some(asked) = call.asked.take_if(|_| final_answer) {
                 call.route.metrics.upstream_answered(asked.elapsed());
+            }
+            if final_answer {
+                call.answered(answer);
             }
             if !answer.status.is_informational() {
                 call.tell_limits(answer)?;
@@ -318,9 +333,12 @@ impl ProxyHttp for Edge {
         &self,
         _session: &mut Session,
         _peer: &HttpPeer,
-        _ctx: &mut Ctx,
+        ctx: &mut Ctx,
         mut error: Box<Error>,
     ) -> Box<Error> {
+        if let Some(permit) = ctx.call.as_mut().and_then(|call| call.permit.as_mut()) {
+            permit.broke(true);
+        }
         error.set_retry(true);
         error
     }
@@ -333,9 +351,16 @@ impl ProxyHttp for Edge {
         _peer: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        _ctx: &mut Ctx,
+        ctx: &mut Ctx,
         reused: bool,
     ) -> Box<Error> {
+        let permit = ctx.call.as_mut().and_then(|call| call.permit.as_mut());
+        // That a kept connection is closed as it is used again says nothing of the upstream.
+        let tells = !reused || matches!(error.etype(), ErrorType::ReadTimedout);
+        if let Some(permit) = permit.filter(|_| tells && *error.esource() == ErrorSource::Upstream)
+        {
+            permit.broke(false);
+        }
         let safe = [Method::GET, Method::HEAD, Method::OPTIONS];
         let method = &session.req_header().method;
         if safe.contains(method) && !session.as_ref().retry_buffer_truncated() {

@@ -234,7 +234,7 @@ pub(super) fn ceil_seconds(duration: Duration) -> u64 {
 
 /// An IPv4 address, however it is written, or the /64 of an IPv6 one, which is what one subscriber
 /// gets.
-fn address_key(client: IpAddr) -> Key {
+pub(super) fn address_key(client: IpAddr) -> Key {
     match client.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => {

@@ -7,6 +7,7 @@ use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use super::{head, limits};
+use crate::upstream::Denied;
 
 /// `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11).
 pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -65,10 +66,18 @@ impl Problem {
         )
     }
 
-    /// The upstream has as many connections as it may.
-    pub(super) fn crowded() -> Self {
-        let detail = "the upstream has as many connections as it may";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(1)
+    /// The upstream may not be asked now.
+    pub(super) fn denied(denied: Denied) -> Self {
+        let (status, wait) = match denied {
+            Denied::Budget(wait) => (StatusCode::TOO_MANY_REQUESTS, wait),
+            Denied::Down(wait) => (StatusCode::SERVICE_UNAVAILABLE, wait),
+            Denied::Crowded | Denied::Draining => (StatusCode::SERVICE_UNAVAILABLE, Duration::ZERO),
+        };
+        let mut problem = Self::new(status, denied.to_string());
+        if let Denied::Budget(_) = denied {
+            problem.violated = Some("budget".to_owned());
+        }
+        problem.retry_after(limits::ceil_seconds(wait))
     }
 
     /// A route takes the request, but not its method.

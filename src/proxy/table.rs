@@ -208,13 +208,17 @@ impl Route {
         before: Option<&Self>,
     ) -> Self {
         let limits = Limits::new(&config.limits, before.map(|before| &before.limits));
+        let mut labels = limits.labels();
+        // Last, so that the limits keep their indices.
+        let has_budget = upstream.config().budget.is_some();
+        labels.extend(has_budget.then_some("budget"));
         let url = &upstream.config().url;
         let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
         Self {
             base: url.path().trim_end_matches('/').to_owned(),
             authority: HeaderValue::try_from(authority)
                 .expect("the authority of a parsed URL is printable ASCII"),
-            metrics: metrics.route(config.name.as_str(), &limits.labels()),
+            metrics: metrics.route(config.name.as_str(), &labels),
             peer: peer(upstream.config()),
             in_flight: before.map_or_else(Arc::default, |before| before.in_flight.clone()),
             config: config.clone(),
@@ -228,6 +232,11 @@ impl Route {
         let count = self.in_flight.fetch_add(1, Ordering::Relaxed);
         let slot = Slot(self.in_flight.clone());
         (count < self.config.concurrency).then_some(slot)
+    }
+
+    /// A caller was told to come again because of the upstream's budget.
+    pub(super) fn over_budget(&self) {
+        self.metrics.rate_limited(self.limits.names().len());
     }
 
     /// The upstream at `address`, for a request that wants to change protocols or not.

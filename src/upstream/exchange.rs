@@ -10,10 +10,12 @@ use http::header::{
     USER_AGENT as USER_AGENT_HEADER,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::{
-    Answer, Body, By, Credential, Failure, Fetch, Pacing, Permit, Place, Reason, Upstream, pacing,
+    Answer, Body, Credential, Denied, Failure, Fetch, Pacing, Permit, Place, Quotas, Reason,
+    Upstream, pacing,
 };
 use crate::client::{PrivateAddress, Validators};
 use crate::digest::{RawDigest, RawHasher};
@@ -37,6 +39,12 @@ const RESERVE_BYTES_MAX: usize = 1 << 20;
 /// A `Last-Modified` younger than this may stand for two versions (RFC 9110 section 8.8.2.2).
 const LAST_MODIFIED_AGE_MIN: Duration = Duration::from_secs(1);
 
+/// What one request of an exchange brought.
+enum Step {
+    Answer(Answer),
+    Redirect(Result<Hop, Failure>),
+}
+
 /// Where the exchange stands.
 #[derive(Clone)]
 pub(super) struct Hop {
@@ -47,7 +55,7 @@ pub(super) struct Hop {
 
 impl Upstream {
     /// Makes one poll's exchange: request, redirects, bounded body. Takes at most the upstream's
-    /// `timeout` once a connection is free.
+    /// `timeout` once a connection is free; what redirects wait for leave does not count.
     ///
     /// Redirects within the origin (scheme, host, port) keep credentials, headers and validators.
     /// Another origin gets none of them, even if it leads back; it must not lead from https to
@@ -56,14 +64,42 @@ impl Upstream {
     /// # Errors
     /// [`Failure`] for everything that is not a believable answer.
     pub async fn fetch(&self, fetch: Fetch<'_>, permit: Permit) -> Result<Answer, Failure> {
-        let _connection = self.connections.acquire().await;
-        let exchange = self.exchange(&fetch, permit);
-        match tokio::time::timeout(self.config.timeout, exchange).await {
-            Ok(result) => result,
-            Err(_) => Err(failure(
-                Reason::Timeout,
-                format!("no whole answer within {:?}", self.config.timeout),
-            )),
+        let mut hop = Hop {
+            place: Place {
+                url: fetch.request.url.clone(),
+                home: fetch.request.home,
+            },
+            method: fetch.request.method.clone(),
+        };
+        let by = permit.by();
+        let (mut visited, mut permit) = (Vec::new(), permit);
+        let mut left = self.config.timeout;
+        loop {
+            let began = Instant::now();
+            let step = timeout(left, self.step(&fetch, &hop, &mut permit)).await;
+            let next = match step {
+                Ok(Ok(Step::Answer(answer))) => return Ok(answer),
+                Ok(Ok(Step::Redirect(next))) => next,
+                Ok(Err(failure)) => return Err(failure),
+                Err(_) => {
+                    permit.broke(false);
+                    let limit = self.config.timeout;
+                    let message = format!("no whole answer within {limit:?}");
+                    return Err(failure(Reason::Timeout, message));
+                }
+            };
+            left = left.saturating_sub(began.elapsed());
+            if visited.len() >= self.config.redirects as usize {
+                let limit = self.config.redirects;
+                return Err(redirect(format!("more than {limit} redirects")));
+            }
+            visited.push(std::mem::replace(&mut hop, next?));
+            let is_same =
+                |before: &Hop| before.place.url == hop.place.url && before.method == hop.method;
+            if visited.iter().any(is_same) {
+                return Err(redirect("redirects in a loop".to_owned()));
+            }
+            permit = self.permit(by).await?;
         }
     }
 
@@ -82,42 +118,27 @@ impl Upstream {
             .map_err(|error| failure(Reason::Request, format!("no URL: {error}")))
     }
 
-    async fn exchange(&self, fetch: &Fetch<'_>, permit: Permit) -> Result<Answer, Failure> {
-        let mut hop = Hop {
-            place: Place {
-                url: fetch.request.url.clone(),
-                home: fetch.request.home,
-            },
-            method: fetch.request.method.clone(),
-        };
-        let mut visited = Vec::new();
-        let mut permit = permit;
-        loop {
-            let response = self.send(fetch, &hop, permit).await?;
-            if !is_redirect(response.status()) {
-                return self.answer(fetch, response, hop.place).await;
-            }
-            if visited.len() >= self.config.redirects as usize {
-                let limit = self.config.redirects;
-                return Err(redirect(format!("more than {limit} redirects")));
-            }
-            let next = follow(&hop, response.status(), response.headers())?;
-            drop(response);
-            visited.push(std::mem::replace(&mut hop, next));
-            let is_same =
-                |before: &Hop| before.place.url == hop.place.url && before.method == hop.method;
-            if visited.iter().any(is_same) {
-                return Err(redirect("redirects in a loop".to_owned()));
-            }
-            permit = self.permit(By::Poll).await;
+    /// One request, and what came of it.
+    async fn step(
+        &self,
+        fetch: &Fetch<'_>,
+        hop: &Hop,
+        permit: &mut Permit,
+    ) -> Result<Step, Failure> {
+        let response = self.send(fetch, hop, permit).await?;
+        if !is_redirect(response.status()) {
+            let answer = self.answer(fetch, response, hop.place.clone()).await?;
+            return Ok(Step::Answer(answer));
         }
+        let next = follow(hop, response.status(), response.headers());
+        Ok(Step::Redirect(next))
     }
 
     async fn send(
         &self,
         fetch: &Fetch<'_>,
         hop: &Hop,
-        _permit: Permit,
+        permit: &mut Permit,
     ) -> Result<reqwest::Response, Failure> {
         let Place { url, home } = &hop.place;
         let mut url = url.clone();
@@ -144,10 +165,21 @@ impl Upstream {
         if sends_body && !fetch.request.body.is_empty() {
             *request.body_mut() = Some(fetch.request.body.clone().into());
         }
-        client
-            .execute(request)
-            .await
-            .map_err(|error| self.broken(&error))
+        permit.sent();
+        let response = match client.execute(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                permit.broke(error.is_connect());
+                return Err(self.broken(&error));
+            }
+        };
+        let quotas = if *home {
+            Quotas::Ours(response.headers(), self.clock.now())
+        } else {
+            Quotas::Foreign
+        };
+        permit.answered(response.status(), quotas);
+        Ok(response)
     }
 
     fn authenticate(&self, url: &mut Url, headers: &mut HeaderMap) {
@@ -436,6 +468,18 @@ fn from_header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 fn to_header(validator: &str) -> Option<HeaderValue> {
     let bytes: Result<Vec<u8>, _> = validator.chars().map(u8::try_from).collect();
     HeaderValue::from_bytes(&bytes.ok()?).ok()
+}
+
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        let reason = match denied {
+            Denied::Budget(_) => Reason::RateLimited,
+            Denied::Down(_) => Reason::Unavailable,
+            Denied::Crowded => Reason::Connect,
+            Denied::Draining => Reason::Draining,
+        };
+        failure(reason, denied.to_string())
+    }
 }
 
 fn redirect(message: String) -> Failure {

@@ -1,5 +1,5 @@
 //! The one client of an upstream, shared by polls and callers: address, credentials, connections,
-//! and the seam where the budget grants requests.
+//! the budget that grants requests, and the breaker that spares an upstream that is down.
 //!
 //! Decides how a poll's request looks, which redirects are followed with what, and which answers
 //! are believed. Leaves when to ask and what an answer means to [`crate::poll`], and callers'
@@ -7,6 +7,7 @@
 
 mod addresses;
 mod exchange;
+mod gate;
 mod pacing;
 #[cfg(test)]
 mod tests;
@@ -18,8 +19,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use tokio::sync::{Semaphore, watch};
 use url::Url;
 use url::form_urlencoded::byte_serialize;
 
@@ -27,12 +28,14 @@ use crate::client::{Resolver, Validators};
 use crate::clock::Clock;
 use crate::config;
 use crate::digest::RawDigest;
-use crate::metrics::{UpstreamMetrics, UpstreamSeries};
+use crate::metrics::UpstreamMetrics;
 use crate::name::Name;
 use crate::secret::Secret;
 
 use addresses::Addresses;
 pub use exchange::USER_AGENT;
+use gate::{Clerk, Gate};
+pub use gate::{Denied, Left, Permit, Quotas, Standing};
 pub use pacing::NOT_BEFORE_MAX;
 
 /// All upstreams of a configuration.
@@ -54,33 +57,19 @@ pub struct Upstream {
     addresses: Addresses,
     connections: Arc<Semaphore>,
     clock: Clock,
-    series: UpstreamSeries,
+    gate: Arc<Gate>,
+    _clerk: Option<Clerk>,
 }
 
 /// Who asks the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
-    /// The poller.
+    /// The poller, by its schedule.
     Poll,
-    /// A caller, through the proxy.
-    Caller,
-}
-
-/// Leave to make one request. The budget will grant and refuse these; for now each is granted.
-///
-/// That of a caller also holds one of the upstream's `connections_max` places until it is dropped;
-/// a poll takes its place when it is made.
-#[derive(Debug)]
-#[must_use = "a request without a permit is not counted"]
-pub struct Permit(Option<OwnedSemaphorePermit>);
-
-impl Permit {
-    /// Whether it holds a place among the upstream's connections. A caller's request without one
-    /// must not be made.
-    #[must_use]
-    pub const fn holds_connection(&self) -> bool {
-        self.0.is_some()
-    }
+    /// The poller, because somebody asked for a poll.
+    Hand,
+    /// A caller, through the proxy: callers of one identity share a turn.
+    Caller(u64),
 }
 
 /// What a poll asks for.
@@ -211,13 +200,17 @@ pub enum Reason {
     Redirect,
     /// More bytes than `body_bytes_max` after decompression.
     TooLarge,
+    /// The breaker is open: nothing was asked.
+    Unavailable,
+    /// doorbell ends: nothing was asked, and nothing is to be concluded from that.
+    Draining,
     /// The connection broke, or the body did not decode, before it was whole.
     Body,
 }
 
 impl Reason {
-    /// All classes, for series that exist from load.
-    pub const ALL: [Self; 11] = [
+    /// All classes that are counted, for series that exist from load.
+    pub const ALL: [Self; 12] = [
         Self::Request,
         Self::Dns,
         Self::Connect,
@@ -228,6 +221,7 @@ impl Reason {
         Self::Status,
         Self::Redirect,
         Self::TooLarge,
+        Self::Unavailable,
         Self::Body,
     ];
 
@@ -245,6 +239,8 @@ impl Reason {
             Self::Status => "status",
             Self::Redirect => "redirect",
             Self::TooLarge => "too_large",
+            Self::Unavailable => "unavailable",
+            Self::Draining => "draining",
             Self::Body => "body",
         }
     }
@@ -272,6 +268,10 @@ impl Upstream {
         metrics: &UpstreamMetrics,
     ) -> Result<Self, String> {
         let credential = config.auth.as_ref().map(credential).transpose()?;
+        let (gate, clerk) = Gate::new(
+            config.budget,
+            metrics.upstream(&config.name, config.budget.is_some()),
+        );
         let client = client(&config)
             .dns_resolver(Arc::new(resolver))
             .build()
@@ -284,7 +284,8 @@ impl Upstream {
             addresses: Addresses::of(&config.url, resolver),
             connections: Arc::new(Semaphore::new(config.connections_max)),
             clock,
-            series: metrics.upstream(&config.name),
+            gate,
+            _clerk: clerk,
             config,
         })
     }
@@ -295,28 +296,62 @@ impl Upstream {
         &self.config
     }
 
-    /// Leave to make one request now.
+    /// Leave to make one request now, as the budget grants it. A poll waits for it however long it
+    /// takes; a caller no longer than the budget's `wait`, and then for a place among the
+    /// connections no longer than a connection may take.
     ///
-    /// The seam where the budget will stand: a poll will wait here, a caller will be told how long
-    /// it would wait. Today every request is granted, and counted. A caller's waits for a place
-    /// among the connections, no longer than a connection may take; what has none then is not
-    /// counted, and [`Permit::holds_connection`] says so.
-    pub async fn permit(&self, by: By) -> Permit {
-        match by {
-            By::Poll => {
-                self.series.asked_by_poll();
-                Permit(None)
-            }
-            By::Caller => {
-                let place = self.connections.clone().acquire_owned();
-                let place = tokio::time::timeout(self.config.connect_timeout, place).await;
-                let place = place.ok().and_then(Result::ok);
-                if place.is_some() {
-                    self.series.asked_by_caller();
-                }
-                Permit(place)
-            }
+    /// # Errors
+    /// [`Denied`].
+    pub async fn permit(&self, by: By) -> Result<Permit, Denied> {
+        let permit = self.gate.ask(by).await?;
+        if by.is_poll() {
+            return Ok(permit);
         }
+        let place = self.connections.clone().acquire_owned();
+        let place = tokio::time::timeout(self.config.connect_timeout, place).await;
+        match place {
+            Ok(Ok(place)) => Ok(permit.with_place(place)),
+            _ => Err(Denied::Crowded),
+        }
+    }
+
+    /// Lets go of the polls that wait for leave: doorbell ends.
+    pub fn release_polls(&self) {
+        self.gate.close();
+    }
+
+    /// Changes each time that the upstream has come back after it was down.
+    #[must_use]
+    pub fn recoveries(&self) -> watch::Receiver<u64> {
+        self.gate.recoveries()
+    }
+
+    /// How it stands with its budget and its breaker.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.gate.standing()
+    }
+
+    /// Requests a second that callers leave to polls; `None` without a budget.
+    #[must_use]
+    pub fn left_to_polls(&self) -> Option<f64> {
+        self.gate.left_to_polls()
+    }
+
+    /// A caller was answered, with its own credential or with ours.
+    pub fn answered_caller(
+        &self,
+        permit: &mut Permit,
+        status: StatusCode,
+        headers: &HeaderMap,
+        is_own: bool,
+    ) {
+        let quotas = if is_own {
+            Quotas::Foreign
+        } else {
+            Quotas::Ours(headers, self.clock.now())
+        };
+        permit.answered(status, quotas);
     }
 
     /// A socket address to connect to now: resolved in the background, refreshed every 30 s, the

@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName};
 
 use super::Pacing;
+use crate::budget::Quota;
 use crate::time::Timestamp;
 
 /// Longest wait that an upstream can ask for; a header of more is a mistake more often than not,
@@ -33,19 +34,9 @@ impl Pacing {
         let asked = plain
             .into_iter()
             .filter_map(|name| wait(text(headers, name)?, now));
-        let used_up = FAMILIES
-            .into_iter()
-            .filter_map(|family| family_wait(headers, family, now));
-        let members = headers
-            .get_all("ratelimit")
-            .into_iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|field| split(field, ','))
-            .filter_map(|member| member_wait(member, now));
+        let used_up = told(headers, now).filter(|(left, _)| *left <= 0.0);
         let not_before = asked
-            .chain(used_up)
-            .chain(members)
-            .chain(field_wait(headers, now))
+            .chain(used_up.map(|(_, wait)| wait))
             .max()
             .map(|wait| wait.min(NOT_BEFORE_MAX))
             .filter(|wait| !wait.is_zero());
@@ -70,31 +61,63 @@ pub(super) fn is_rate_limit(headers: &HeaderMap) -> bool {
     headers.contains_key("retry-after") || FAMILIES.into_iter().any(remains_nothing)
 }
 
-/// `X-RateLimit-Remaining: 0` with `X-RateLimit-Reset: …` or `…-Reset-After: …`.
-fn family_wait(headers: &HeaderMap, family: &str, now: Timestamp) -> Option<Duration> {
-    let left = number(text(headers, &format!("{family}-remaining"))?)?;
-    if left > 0.0 {
-        return None;
+/// `Retry-After` (RFC 9110 section 10.2.3).
+pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    wait(text(headers, "retry-after")?, now)
+}
+
+/// What the rate-limit headers say is left, and until when.
+pub(super) fn quotas(headers: &HeaderMap, now: Timestamp) -> Vec<Quota> {
+    if !headers.keys().any(speaks) {
+        return Vec::new();
     }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a number here is not negative, and what is beyond u64 is as good as its end"
+    )]
+    let quota = |(left, reset): (f64, Duration)| Quota {
+        remaining: left as u64,
+        reset,
+    };
+    told(headers, now).map(quota).collect()
+}
+
+/// All quotas that the headers tell of, in any spelling: requests left, and for how long.
+fn told(headers: &HeaderMap, now: Timestamp) -> impl Iterator<Item = (f64, Duration)> {
+    let families = FAMILIES
+        .into_iter()
+        .filter_map(move |family| of_family(headers, family, now));
+    let members = headers
+        .get_all("ratelimit")
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|field| split(field, ','))
+        .filter_map(move |member| of_member(member, now));
+    families.chain(members).chain(of_field(headers, now))
+}
+
+/// `X-RateLimit-Remaining: 0` with `X-RateLimit-Reset: …` or `…-Reset-After: …`.
+fn of_family(headers: &HeaderMap, family: &str, now: Timestamp) -> Option<(f64, Duration)> {
+    let left = number(text(headers, &format!("{family}-remaining"))?)?;
     let after = text(headers, &format!("{family}-reset-after"));
     let reset = after.or_else(|| text(headers, &format!("{family}-reset")));
-    wait(reset?, now)
+    Some((left, wait(reset?, now)?))
 }
 
 /// A member of the `RateLimit` list of drafts 08 on: `"default";r=0;t=30`.
-fn member_wait(member: &str, now: Timestamp) -> Option<Duration> {
+fn of_member(member: &str, now: Timestamp) -> Option<(f64, Duration)> {
     let parameter = |name: &str| {
         split(member, ';').skip(1).find_map(|part| {
             let (key, value) = part.split_once('=')?;
             (key.trim() == name).then(|| value.trim())
         })
     };
-    let left = number(parameter("r")?)?;
-    (left <= 0.0).then(|| wait(parameter("t")?, now)).flatten()
+    Some((number(parameter("r")?)?, wait(parameter("t")?, now)?))
 }
 
 /// The `RateLimit` dictionary of draft 07: `limit=100, remaining=0, reset=30`.
-fn field_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+fn of_field(headers: &HeaderMap, now: Timestamp) -> Option<(f64, Duration)> {
     let field = text(headers, "ratelimit")?;
     let member = |name: &str| {
         split(field, ',').find_map(|part| {
@@ -102,8 +125,7 @@ fn field_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
             (key.trim() == name).then(|| value.trim())
         })
     };
-    let left = number(member("remaining")?)?;
-    (left <= 0.0).then(|| wait(member("reset")?, now)).flatten()
+    Some((number(member("remaining")?)?, wait(member("reset")?, now)?))
 }
 
 /// Seconds, an epoch, or an HTTP-date, as a wait from `now`.

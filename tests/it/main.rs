@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod budget;
 mod choosing;
 mod cursors;
 mod demo;

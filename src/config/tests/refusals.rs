@@ -59,6 +59,15 @@ url = "https://u.example " => spaces or line ends
 url = "https://me@u.example" => no user or password
 url = "https://u.example/?a=b" => holds no `?`
 url = "https://u.example/#a" => holds no `#`
+budget = 5 => `budget` is
+budget = { per = "1h" } => `requests` is missing
+budget = { requests = 10 } => `per` is missing
+budget = { requests = 0, per = "1h" } => `requests` must be 1 to
+budget = { requests = 10, per = "0s" } => `per` must be
+budget = { requests = 10, per = "1h", burst = 0 } => `burst` must be 1 to
+budget = { requests = 10, per = "1h", poll_floor = 1.5 } => `poll_floor`
+budget = { requests = 10, per = "1h", wait = "1h" } => `wait` must be
+budget = { requests = 10, per = "1h", waits = "1s" } => unknown key `waits`, did you mean `wait`
 urls = [] => `urls` is not supported yet
 auth = {} => exactly one of
 auth = { bearer = "a", query = { name = "a", value = "b" } } => exactly one of

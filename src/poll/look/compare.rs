@@ -17,7 +17,7 @@ use crate::poll::question::Question;
 use crate::poll::walk::{self, Pages, Walked, Walker};
 use crate::poll::{Outcome, forget, redigest};
 use crate::store::Peek;
-use crate::upstream::Request;
+use crate::upstream::{By, Request};
 
 /// What a glance at the upstream gave, before it is concluded.
 pub(super) struct Glance {
@@ -59,6 +59,7 @@ impl Looker<'_> {
         let walker = Walker {
             source: self.source,
             upstream: self.upstream,
+            by: By::Hand,
             bench: &Bench::with_room_for(1),
             received: &|_| (),
         };

@@ -49,6 +49,7 @@ pub(super) fn upstream() -> config::Upstream {
         connect_timeout: Duration::from_secs(3),
         connections_max: 4,
         redirects: 3,
+        budget: None,
     }
 }
 

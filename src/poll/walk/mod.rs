@@ -37,6 +37,8 @@ pub(super) struct Walker<'a> {
     pub(super) source: &'a Arc<config::Source>,
     pub(super) upstream: &'a Upstream,
     pub(super) bench: &'a Bench,
+    /// For whose sake.
+    pub(super) by: By,
     /// Told of every page's bytes.
     pub(super) received: &'a (dyn Fn(usize) + Sync),
 }
@@ -186,7 +188,7 @@ impl Walker<'_> {
     }
 
     async fn ask(&self, request: &Request, validators: &Validators) -> Result<Answer, Failure> {
-        let permit = self.upstream.permit(By::Poll).await;
+        let permit = self.upstream.permit(self.by).await?;
         let fetch = Fetch {
             request,
             validators,

@@ -62,6 +62,7 @@ pub(super) fn upstream(url: &str) -> config::Upstream {
         connect_timeout: PATIENCE,
         connections_max: 64,
         redirects: 0,
+        budget: None,
     }
 }
 

@@ -12,6 +12,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use url::Url;
 
+mod leave;
+
 use super::*;
 use crate::config::Auth;
 use crate::metrics::Metrics;
@@ -85,6 +87,7 @@ fn upstream_of(url: &str, auth: Option<Auth>) -> config::Upstream {
         connect_timeout: Duration::from_secs(3),
         connections_max: 4,
         redirects: 3,
+        budget: None,
     }
 }
 
@@ -121,7 +124,7 @@ fn search(upstream: &Upstream) -> Request {
 }
 
 async fn ask(upstream: &Upstream, request: &Request) -> Result<Answer, Failure> {
-    let permit = upstream.permit(By::Poll).await;
+    let permit = upstream.permit(By::Poll).await?;
     let validators = &Validators::default();
     let fetch = Fetch {
         request,
@@ -131,7 +134,7 @@ async fn ask(upstream: &Upstream, request: &Request) -> Result<Answer, Failure> 
 }
 
 async fn fetch(upstream: &Upstream, validators: &Validators) -> Result<Answer, Failure> {
-    let permit = upstream.permit(By::Poll).await;
+    let permit = upstream.permit(By::Poll).await?;
     let fetch = Fetch {
         request: &request(upstream),
         validators,
