@@ -58,10 +58,7 @@ async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
         },
         Command::Verify(arguments) => cli::verify_body(&arguments),
         Command::Secret { kind, json } => Ok(cli::secret(kind, json)?),
-        Command::Poll(poll) => match cli::read_config(&arguments.config) {
-            Ok(config) => cli::look(&config, &poll).await,
-            Err(code) => Ok(code),
-        },
+        Command::Poll(poll) => cli::look(&arguments.config, &poll).await,
         Command::Demo { duration } => demo(duration, signals).await,
         Command::Run => match cli::read_config(&arguments.config) {
             Ok(config) => run(config, signals).await,

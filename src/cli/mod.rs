@@ -110,20 +110,45 @@ itself, and is hinted at. Neither request counts for the budget of a running doo
   doorbell poll issues                      what would ring
   doorbell poll issues --of repo=a/b        one partition of a source that `each` divides
   doorbell poll issues --json | jq .events  for programs
+  doorbell poll issues --suggest            rules for it, learnt from a few answers and tried
+  doorbell poll --suggest --url https://api.example/issues > doorbell.toml
 
 Exit status: 0 the upstream was understood, 1 it was not, 64 there is no such source.";
 
+fn apart(text: &str) -> Result<Duration, String> {
+    const MAX: Duration = Duration::from_hours(1);
+    let apart = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let is_fit = apart <= MAX;
+    is_fit
+        .then_some(apart)
+        .ok_or_else(|| "at most 1h".to_owned())
+}
+
 /// What `poll` is told.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct PollArguments {
     /// The source's name
-    pub source: String,
+    #[arg(required_unless_present = "url")]
+    pub source: Option<String>,
     /// Which partition, where `each` divides the source; without it the first
     #[arg(long, value_name = "NAME=VALUE")]
     pub of: Vec<String>,
     /// Ask once only: no hints about what differs by itself
     #[arg(long)]
     pub once: bool,
+    /// Propose `items`, `id`, `ignore`, `unordered` and `paginate` as TOML, and try them
+    #[arg(long)]
+    pub suggest: bool,
+    /// Learn from this URL, which no configuration has yet: the whole file is proposed
+    #[arg(long, requires = "suggest", conflicts_with_all = ["source", "of"], value_name = "URL")]
+    pub url: Option<url::Url>,
+    /// How many answers to learn from
+    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub polls: u32,
+    /// How long between them
+    #[arg(long, default_value = "1s", value_parser = apart, value_name = "DURATION")]
+    pub apart: Duration,
     /// Show every event, however many they are
     #[arg(long)]
     pub all: bool,

@@ -47,7 +47,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
-pub use look::{Again, Against, Brought, Look, LookError, Looker, Waiting, Would};
+pub use look::{Again, Against, Brought, Look, LookError, Looker, Sample, Waiting, Would};
 
 use crate::clock::Clock;
 use crate::config;

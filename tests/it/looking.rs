@@ -139,6 +139,11 @@ async fn a_first_poll_rings_nobody_and_says_so() {
         (&json!("nothing"), &json!([]))
     );
 
+    // A budget that has nothing left keeps nobody from looking.
+    let budget = "budget = { requests = 1, per = \"1h\" }\n[endpoints.ops]";
+    let poor = Corpse::new(&config.replace("[endpoints.ops]", budget));
+    assert_eq!(told(&poor, &["tickets"]).await.1["answer"]["items"], 9);
+
     let emitting = Corpse::new(&tickets(&upstream, &receiver, "baseline = \"emit\""));
     let (_, said) = told(&emitting, &["tickets", "--once"]).await;
     assert_eq!(said["events"].as_array().map(Vec::len), Some(9));
@@ -221,6 +226,17 @@ async fn ids_that_are_others_each_time_are_hinted_at() {
     let receiver = Receiver::accepting().await;
     let corpse = Corpse::new(&tickets_of(&server.url, &receiver, ""));
     assert_eq!(keys(&told(&corpse, &["tickets"]).await.1), [("id", None)]);
+}
+
+#[tokio::test]
+async fn a_list_in_a_document_is_hinted_at() {
+    let list = (1..=5).map(|id| json!({"id": id})).collect();
+    let upstream = Upstream::serving("/tickets", list).await;
+    let receiver = Receiver::accepting().await;
+    let config = tickets(&upstream, &receiver, "");
+    let config = config.replace("items = \"$[*]\"\nid = \"$.id\"\ndeletes = \"full\"\n", "");
+    let (_, said) = told(&Corpse::new(&config), &["tickets", "--once"]).await;
+    assert_eq!(keys(&said), [("items", Some("$[*]"))]);
 }
 
 /// Without a second look, the snapshot tells: what is all that differs in most items is noise.

@@ -31,5 +31,6 @@ mod real_input;
 mod semantics;
 mod signing;
 mod spine;
+mod suggesting;
 mod tidy;
 mod trying;

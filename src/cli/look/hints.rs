@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::APART;
 use crate::config;
-use crate::detect::learn::{Noise, Noisy, Pattern};
+use crate::detect::learn::{Noise, Noisy, Pattern, list};
 use crate::detect::{self, Fields};
 use crate::poll::{Again, Brought, Look};
 use crate::store::Peek;
@@ -44,6 +44,7 @@ pub(super) fn hints(
     let Some(brought) = &look.brought else {
         return hints;
     };
+    hints.extend(list_within(source, brought));
     let mut pattern = Pattern::default();
     let mut when = String::new();
     if let Some(known) = known {
@@ -150,6 +151,26 @@ fn unstable_ids(source: &config::Source, first: &Brought, second: &Brought) -> O
         humantime::format_duration(APART),
     );
     Some(hint("id", text))
+}
+
+/// A list in a document that is watched whole.
+fn list_within(source: &config::Source, brought: &Brought) -> Option<Hint> {
+    let (None, [body]) = (&source.rules.items, &*brought.bodies) else {
+        return None;
+    };
+    let body = serde_json::from_slice(body).ok()?;
+    let list = list(&body)?;
+    let count = list.of(&body)?.len();
+    let name = &source.name;
+    let text = format!(
+        "the document holds a list of {count} at `{}`: with `items` and `id` each of them rings \
+         by itself, `doorbell poll {name} --suggest` proposes both",
+        list.path()
+    );
+    (count >= ITEMS_MIN).then(|| Hint {
+        path: Some(list.items()),
+        ..hint("items", text)
+    })
 }
 
 /// Validators that the upstream sends and does not heed.

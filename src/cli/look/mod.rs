@@ -7,17 +7,21 @@ mod advice;
 mod changes;
 mod hints;
 mod machine;
+mod suggest;
 mod text;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use url::Url;
 
 use self::hints::Hint;
 use super::paint::Paint;
-use super::{BAD_CONFIG, PollArguments};
+use super::{BAD_CONFIG, PollArguments, read_config};
 use crate::client::Resolver;
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -58,23 +62,65 @@ enum Known {
     Unreadable(String),
 }
 
-/// Polls a source of `config` and prints what was found, against the snapshot if there is one.
+/// Polls a source of the configuration at `path` and prints what was found, against the snapshot
+/// if there is one; or what rules the answers suggest.
 ///
 /// # Errors
 /// The upstream's client cannot be built.
-pub async fn look(config: &Config, arguments: &PollArguments) -> anyhow::Result<ExitCode> {
-    let refused = |why: String| {
-        eprintln!("doorbell: {why}");
-        Ok(ExitCode::from(BAD_CONFIG))
+pub async fn look(path: &Path, arguments: &PollArguments) -> anyhow::Result<ExitCode> {
+    if let Some(url) = &arguments.url {
+        return suggest_for(url, arguments).await;
+    }
+    let config = match read_config(path) {
+        Ok(config) => config,
+        Err(code) => return Ok(code),
     };
-    let Some(source) = config.sources.get(arguments.source.as_str()) else {
+    let name = arguments.source.as_deref().unwrap_or_default();
+    let Some(source) = config.sources.get(name) else {
         let names: Vec<&str> = config.sources.keys().map(Name::as_str).collect();
-        let (name, names) = (&arguments.source, names.join(", "));
-        return refused(format!("no source is named {name:?}; there are: {names}"));
+        let names = names.join(", ");
+        return Ok(refused(&format!(
+            "no source is named {name:?}; there are: {names}"
+        )));
     };
+    if arguments.suggest {
+        let head = format!("# for [sources.{name}]");
+        return suggest::suggest(&config, source, arguments, head).await;
+    }
+    show(&config, source, arguments).await
+}
+
+/// Learns rules for a URL that no configuration has yet.
+async fn suggest_for(url: &Url, arguments: &PollArguments) -> anyhow::Result<ExitCode> {
+    let has_credential = !url.username().is_empty() || url.password().is_some();
+    if !matches!(url.scheme(), "http" | "https") || has_credential {
+        let why = "`--url` wants a plain http or https URL; for what needs a credential, write the \
+                   upstream with `auth` and the source, and poll that";
+        return Ok(refused(why));
+    }
+    let (name, file) = suggest::file_for(url);
+    let config = match config::parse(&file, Path::new("suggestion"), &|_| None) {
+        Ok(config) => config,
+        Err(faults) => return Ok(refused(&format!("this URL makes no source: {faults}"))),
+    };
+    let source = config.sources.get(name.as_str());
+    let source = source.context("the file has this source")?;
+    suggest::suggest(&config, source, arguments, file).await
+}
+
+fn refused(why: &str) -> ExitCode {
+    eprintln!("doorbell: {why}");
+    ExitCode::from(BAD_CONFIG)
+}
+
+async fn show(
+    config: &Config,
+    source: &Arc<config::Source>,
+    arguments: &PollArguments,
+) -> anyhow::Result<ExitCode> {
     let partition = match partition(source, &arguments.of) {
         Ok(partition) => partition,
-        Err(why) => return refused(why),
+        Err(why) => return Ok(refused(&why)),
     };
     let upstream = upstream(config, source)?;
     let known = match Store::peek(&config.store, &source.name, &partition).await {
@@ -123,9 +169,14 @@ pub async fn look(config: &Config, arguments: &PollArguments) -> anyhow::Result<
 fn upstream(config: &Config, source: &config::Source) -> anyhow::Result<Upstream> {
     let settings = config.upstreams.get(&source.upstream);
     let settings = settings.context("the upstream is configured")?;
+    // A budget begins without burst: a person would wait for what a running doorbell has.
+    let settings = Arc::new(config::Upstream {
+        budget: None,
+        ..config::Upstream::clone(settings)
+    });
     let metrics = UpstreamMetrics::new(&Metrics::new());
     let (resolver, clock) = (Resolver::system(), Clock::system());
-    Upstream::new(settings.clone(), resolver, clock, &metrics).map_err(anyhow::Error::msg)
+    Upstream::new(settings, resolver, clock, &metrics).map_err(anyhow::Error::msg)
 }
 
 /// A second look, where one may tell something and the upstream has not asked for peace.

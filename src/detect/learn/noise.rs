@@ -99,6 +99,14 @@ impl Noise {
         self.pattern(|counts| counts.alone >= ITEMS_MIN && counts.alone * 2 >= self.items)
     }
 
+    /// Whether items hold nothing but `noisy` and what stands at `own`.
+    #[must_use]
+    pub fn is_all_but(&self, noisy: &[Noisy], own: &[&str]) -> bool {
+        let is_counted = |path: &str| noisy.iter().any(|noisy| noisy.path == path);
+        let mut paths = self.paths.keys();
+        paths.all(|path| is_counted(path) || own.contains(&path.as_str()))
+    }
+
     fn pattern(&self, is_noise: impl Fn(&Counts) -> bool) -> Pattern {
         let noisy = |path: &String, items: usize, counts: &Counts| Noisy {
             path: path.clone(),

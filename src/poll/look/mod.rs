@@ -4,6 +4,7 @@
 //! does it by, and commits nothing.
 
 mod compare;
+mod sample;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use http::Method;
 use serde_json::Value;
 
 use self::compare::{Glance, against_snapshot};
+pub use self::sample::Sample;
 use super::Outcome;
 use super::conclude::{self, Terms, Trouble, plan_of};
 use super::plan::Changes;

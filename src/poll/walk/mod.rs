@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderMap;
 
 use self::paging::{Astray, Leaf, Paging};
 use super::bench::{Bench, INLINE_BYTES_MAX};
@@ -297,6 +298,11 @@ pub(super) fn read(sheets: Vec<Sheet>, source: &config::Source) -> Result<Vec<Pa
         pages.push(page);
     }
     Ok(pages)
+}
+
+/// Whether the `Link` header leads to another page.
+pub(super) fn has_next_link(headers: &HeaderMap) -> bool {
+    matches!(link::next(headers), Ok(Some(_)))
 }
 
 /// 304 to a request that nothing made conditional; the upstream takes no such answer for one.
