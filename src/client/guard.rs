@@ -85,7 +85,7 @@ pub fn is_public(ip: IpAddr) -> bool {
         IpAddr::V4(ip) => is_public_v4(ip),
         IpAddr::V6(ip) => match carried_v4(ip) {
             Some(inner) => is_public_v4(inner),
-            None => !SPECIAL_V6.iter().any(|net| net.contains(&ip)),
+            None => GLOBAL_V6.contains(&ip) && !SPECIAL_V6.iter().any(|net| net.contains(&ip)),
         },
     }
 }
@@ -133,29 +133,26 @@ const SPECIAL_V4: [Ipv4Net; 16] = [
     Ipv4Net::new_assert(Ipv4Addr::BROADCAST, 32),
 ];
 
-/// 6to4 and Teredo are refused whole: they lead to relays that nobody should need.
-const SPECIAL_V6: [Ipv6Net; 11] = [
-    v6([0, 0, 0], 96),          // unspecified, loopback, IPv4-compatible
-    v6([0x64, 0xff9b, 1], 48),  // local NAT64
-    v6([0x100, 0, 0], 64),      // discard
+/// All that is given out as global unicast. What lies outside is this machine, a link or a site, a
+/// group, or a translation of an IPv4 address, whatever it is called today.
+const GLOBAL_V6: Ipv6Net = v6([0x2000, 0, 0], 3);
+
+/// Within it. 6to4 and Teredo are refused whole: they lead to relays that nobody should need.
+const SPECIAL_V6: [Ipv6Net; 4] = [
     v6([0x2001, 0, 0], 23),     // protocol assignments, Teredo
     v6([0x2001, 0xdb8, 0], 32), // documentation
     v6([0x2002, 0, 0], 16),     // 6to4
-    v6([0x5f00, 0, 0], 16),     // segment routing
-    v6([0xfc00, 0, 0], 7),      // unique local
-    v6([0xfe80, 0, 0], 10),     // link-local
-    v6([0xfec0, 0, 0], 10),     // site-local
-    v6([0xff00, 0, 0], 8),      // multicast
+    v6([0x3fff, 0, 0], 20),     // documentation
 ];
 
 /// Resolves names to public addresses only. A name with both kinds keeps the public ones: what is
 /// connected to is what was checked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct PublicOnly(pub Resolver);
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
-        let Self(resolver) = *self;
+        let Self(resolver) = self.clone();
         Box::pin(async move {
             let addresses = resolver.lookup(name.as_str(), 0).await?;
             let public = public_only(name.as_str(), addresses)?;
@@ -181,7 +178,7 @@ mod tests {
     use super::*;
 
     /// Hosts of URLs, in every spelling that reaches a socket, that must be refused.
-    const REFUSED: [&str; 62] = [
+    const REFUSED: [&str; 67] = [
         "0.0.0.0",
         "0",
         "0.1.2.3",
@@ -242,12 +239,17 @@ mod tests {
         "[fe80::1]",
         "[febf::1]",
         "[fec0::1]",
+        "[::ffff:0:7f00:1]",
+        "[200::1]",
+        "[1fff::1]",
+        "[3fff::1]",
+        "[4000::1]",
         "[ff02::1]",
         "[ff0e::1]",
     ];
 
     /// Hosts just outside the refused ranges, and names, whose addresses are checked later.
-    const PASSED: [&str; 26] = [
+    const PASSED: [&str; 28] = [
         "1.0.0.0",
         "1.1.1.1",
         "8.8.8.8",
@@ -270,6 +272,8 @@ mod tests {
         "223.255.255.255",
         "[2606:4700::1111]",
         "[2001:200::1]",
+        "[2000::1]",
+        "[3ffe::1]",
         "[::ffff:8.8.8.8]",
         "[64:ff9b::8.8.8.8]",
         "example.com",

@@ -273,15 +273,15 @@ impl Upstream {
             metrics.upstream(&config.name, config.budget.is_some()),
         );
         let client = client(&config)
-            .dns_resolver(Arc::new(resolver))
+            .dns_resolver(Arc::new(resolver.clone()))
             .build()
             .map_err(|error| build_error(&error))?;
         Ok(Self {
             credential,
             client,
             guarded: OnceLock::new(),
+            addresses: Addresses::of(&config.url, resolver.clone()),
             resolver,
-            addresses: Addresses::of(&config.url, resolver),
             connections: Arc::new(Semaphore::new(config.connections_max)),
             clock,
             gate,
@@ -381,7 +381,7 @@ impl Upstream {
         }
         let built = self.guarded.get_or_init(|| {
             client(&self.config)
-                .dns_resolver(Arc::new(crate::client::PublicOnly(self.resolver)))
+                .dns_resolver(Arc::new(crate::client::PublicOnly(self.resolver.clone())))
                 .build()
                 .map_err(|error| build_error(&error))
         });

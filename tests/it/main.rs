@@ -31,6 +31,7 @@ mod real_input;
 mod semantics;
 mod signing;
 mod spine;
+mod ssrf;
 mod suggesting;
 mod tidy;
 mod trying;

@@ -68,7 +68,7 @@ pub(super) struct Clients {
 impl Clients {
     pub(super) fn new(resolver: Resolver) -> Result<Self, String> {
         Ok(Self {
-            guarded: client::webhooks(false, resolver)?,
+            guarded: client::webhooks(false, resolver.clone())?,
             unguarded: client::webhooks(true, resolver)?,
         })
     }
