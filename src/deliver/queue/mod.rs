@@ -167,6 +167,11 @@ impl Queue {
             && self.draft.len() < DRAFT_MAX
     }
 
+    /// Whether there is something to read now.
+    pub(super) fn wants_to_read(&self) -> bool {
+        !self.hungry.is_empty() && self.scanning < SCANS_MAX && self.has_room_for(WINDOW)
+    }
+
     /// What is to be read now.
     pub(super) fn scans(&mut self) -> Vec<ScanJob> {
         let mut jobs = Vec::new();

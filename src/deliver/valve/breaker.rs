@@ -71,6 +71,15 @@ impl Breaker {
         }
     }
 
+    /// There is nothing to probe with now: it is looked for again when the next probe would be due.
+    pub(super) fn put_off(&mut self, now: Instant) {
+        if let Some(open) = &mut self.open
+            && let Some(next) = &mut open.next
+        {
+            *next = (*next).max(now + PROBE.bound(open.failures.max(1)));
+        }
+    }
+
     /// An attempt failed; since the last success the endpoint does so like this. Whether that
     /// opened it.
     pub(super) fn failed(&mut self, failing: &Failing, now: Instant) -> bool {
@@ -172,6 +181,24 @@ mod tests {
         // And it begins anew.
         breaker.failed(&failing(20, 10), now);
         assert_eq!(breaker.next_probe(), Some(now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn without_anything_to_probe_with_it_is_looked_for_as_seldom_as_probes_go() {
+        let now = Instant::now();
+        let mut breaker = Breaker::of(Some(&failing(20, 10)), now);
+        breaker.put_off(now);
+        let second = Duration::from_secs(1);
+        assert_eq!(breaker.next_probe(), Some(now + second));
+        breaker.put_off(now + second);
+        assert_eq!(breaker.next_probe(), Some(now + second * 2));
+        breaker.probed();
+        breaker.put_off(now + second * 2);
+        assert_eq!(breaker.next_probe(), None, "one is on its way");
+        breaker.probe_failed(now);
+        breaker.probe_failed(now);
+        breaker.put_off(now + second * 9);
+        assert_eq!(breaker.next_probe(), Some(now + second * 11));
     }
 
     #[test]

@@ -149,6 +149,11 @@ impl Valve {
         self.breaker.gave_up(now);
     }
 
+    /// There is nothing to probe with now.
+    pub(super) fn put_off(&mut self, now: Instant) {
+        self.breaker.put_off(now);
+    }
+
     /// The probe failed; [`Self::failed`] is told besides.
     pub(super) fn probe_failed(&mut self, now: Instant) {
         self.breaker.probe_failed(now);

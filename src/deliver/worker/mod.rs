@@ -194,10 +194,14 @@ impl Running {
         self.worker.board.is_enabled() && !self.is_draining && self.refusals == 0
     }
 
-    /// Whether new events are read. Those of an endpoint that is only probed stay where they are, as
-    /// long as there is something to probe with: they cost nothing there.
-    fn may_read(&self) -> bool {
-        !self.valve.is_open() || !self.queue.is_ready()
+    /// Whether new events are read. Those of an endpoint that is only probed stay where they are, where
+    /// they cost nothing, until there is nothing else to probe with.
+    fn may_read(&mut self) -> bool {
+        if !self.valve.is_open() {
+            return true;
+        }
+        let room = self.valve.room(self.queue.flying(), Instant::now());
+        room == Room::Probe && !self.queue.is_ready()
     }
 
     /// Begins anew with an endpoint that somebody has switched on again.
@@ -288,6 +292,10 @@ impl Running {
                 // What is read during a drain is read again after the restart.
                 let events = events.ok().filter(|_| !self.is_draining);
                 self.queue.scanned(job, events);
+                if !self.queue.is_ready() {
+                    // What was read waits behind what was tried: enough for one probe.
+                    self.valve.put_off(Instant::now());
+                }
             }
             Report::Asked(job, Ok(next)) => {
                 let now = self.steady();
@@ -370,8 +378,11 @@ impl Running {
         if self.queue.is_ready() {
             return Some(room);
         }
-        let due = self.queue.next_due()?;
-        Some(room.max(due.since(self.steady())))
+        let due = self.queue.next_due();
+        let due = due.map(|due| due.since(self.steady()));
+        // An endpoint that is only probed is read on when a probe is due.
+        let read = self.queue.wants_to_read().then_some(Duration::ZERO);
+        due.into_iter().chain(read).min().map(|wait| room.max(wait))
     }
 
     /// Shows how much there is to do, and sees to it that time is kept while there is.
