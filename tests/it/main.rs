@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod backlog;
 mod budget;
 mod choosing;
 mod cursors;
@@ -32,6 +33,7 @@ mod semantics;
 mod signing;
 mod spine;
 mod ssrf;
+mod storm;
 mod suggesting;
 mod tidy;
 mod trying;

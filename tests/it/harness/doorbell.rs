@@ -39,6 +39,11 @@ impl Corpse {
         corpse
     }
 
+    /// Where the store is.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.path().join("doorbell.db")
+    }
+
     /// Changes the configuration.
     pub(crate) fn reconfigured(self, from: &str, to: &str) -> Self {
         let text = std::fs::read_to_string(self.config()).expect("it was written");
@@ -177,6 +182,25 @@ impl Doorbell {
 
     pub(crate) fn process_id(&self) -> u32 {
         self.process.running.child.id()
+    }
+
+    /// User and system CPU seconds so far, as proc(5) counts them.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process_id()));
+        let stat = stat.expect("/proc");
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        let ticks = after_name.split_whitespace().skip(11).take(2);
+        let ticks = ticks.map(|ticks| ticks.parse::<f64>().expect("a number of ticks"));
+        ticks.sum::<f64>() / 100.0
+    }
+
+    /// Resident memory, in MiB.
+    pub(crate) fn rss_mib(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id()));
+        let status = status.expect("/proc");
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = kib.and_then(|kib| kib.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        kib.expect("a number") / 1024.0
     }
 
     /// Polls `source` by hand; the answer.

@@ -38,6 +38,9 @@ pub(crate) enum Behaviour {
     RefusingHalf,
     /// No answer until it behaves otherwise.
     Stalling,
+    /// Drawn from the seed: 204 to a half; to the others 500, 429, no answer, or a connection that
+    /// is lost, with or without having accepted the webhook.
+    Stormy,
     /// This status, with this `Retry-After` in seconds.
     Answering(u16, u32),
 }
@@ -139,6 +142,18 @@ impl Receiver {
         let book = self.state.book.borrow();
         assert!(book.doubts.is_empty(), "{:?}", book.doubts);
         book.rings.clone()
+    }
+
+    /// How many different webhooks were accepted.
+    pub(crate) fn accepted(&self) -> usize {
+        self.state.book.borrow().accepted.len()
+    }
+
+    /// Waits until `count` different webhooks were accepted, however long that takes.
+    pub(crate) async fn until_all(&self, count: usize) {
+        let mut book = self.state.book.subscribe();
+        let all = book.wait_for(|book| !book.doubts.is_empty() || book.accepted.len() >= count);
+        all.await.map(drop).expect("the receiver lives");
     }
 
     /// Waits until `count` different webhooks were accepted; what arrived.
@@ -247,7 +262,18 @@ async fn answer(state: &Shared, mut ring: Ring) -> Response {
         let behaves = changes.wait_for(|now| *now != Behaviour::Stalling).await;
         behaviour = *behaves.expect("the receiver outlives its webhooks");
     }
+    let storm = match behaviour {
+        Behaviour::Stormy => state.random.lock().u8(..100),
+        _ => 0,
+    };
+    if (50..53).contains(&storm) {
+        // Until the client has had enough.
+        std::future::pending::<()>().await;
+    }
     let status = match behaviour {
+        Behaviour::Stormy if (53..60).contains(&storm) => 429,
+        Behaviour::Stormy if (60..80).contains(&storm) => 500,
+        Behaviour::Stormy if (80..90).contains(&storm) => return lost(),
         Behaviour::Refusing => 500,
         Behaviour::RefusingEach(n) if (at + 1).is_multiple_of(n) => 500,
         Behaviour::RefusingHalf if state.random.lock().bool() => 500,
@@ -262,6 +288,9 @@ async fn answer(state: &Shared, mut ring: Ring) -> Response {
             book.accepted.insert(id);
         });
     }
+    if storm >= 90 {
+        return lost();
+    }
     let mut response = with_status(status);
     if let Behaviour::Answering(_, retry_after) = behaviour {
         response
@@ -269,6 +298,13 @@ async fn answer(state: &Shared, mut ring: Ring) -> Response {
             .insert("retry-after", retry_after.into());
     }
     response
+}
+
+/// No answer: the connection is closed instead.
+fn lost() -> Response {
+    let lost = std::io::Error::other("the connection is lost");
+    let body = futures_util::stream::iter([Err::<Bytes, _>(lost)]);
+    Response::new(Body::from_stream(body))
 }
 
 fn with_status(status: u16) -> Response {
