@@ -136,6 +136,12 @@ pub(crate) fn stand_for_other_machines() {
     let _ = rustix::process::setpriority_process(None, -10);
 }
 
+/// Tells the process that started this one.
+#[expect(clippy::print_stderr, reason = "standard error is where it listens")]
+pub(crate) fn say_on_stderr(line: &str) {
+    eprintln!("{line}");
+}
+
 /// The middle of `values`.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
