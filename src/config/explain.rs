@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 
 use super::declared::{self, Watched};
 use super::words::duration_text;
-use super::{Config, Deletes, Endpoint, Every, Limit, Route, RouteAuth, Source, Upstream};
+use super::{Config, Deletes, Endpoint, Every, Joint, Limit, Route, RouteAuth, Source, Upstream};
 
 /// Most sources whose types are listed for one endpoint; a longer list is counted.
 const HEARD_MAX: usize = 20;
@@ -149,9 +149,39 @@ fn source(source: &Source, now: Timestamp) -> String {
         format!(", in pages by {by}, at most {most}")
     });
     let (path, pages) = (source.request.path.as_str(), pages.unwrap_or_default());
+    let joint = joint(&source.joint);
     format!(
-        "{name}: {method}{upstream}{path}, {when}, {what}{since}{pages}{forget}{confirm}{stale}"
+        "{name}: {method}{upstream}{path}, {when}, {what}{since}{pages}{forget}{confirm}{stale}{joint}"
     )
+}
+
+/// `, polled 200ms after a caller's write to /issues, answers callers for 30s`.
+fn joint(joint: &Joint) -> String {
+    let mut text = String::new();
+    if let Some(on_write) = &joint.on_write {
+        let paths: Vec<String> = on_write.paths.iter().map(ToString::to_string).collect();
+        let (settle, again) = (
+            duration_text(on_write.settle),
+            duration_text(on_write.second_look()),
+        );
+        let _ = write!(
+            text,
+            ", polled {settle} after a caller's write to {} and {again} after the last one",
+            paths.join(" or ")
+        );
+    }
+    if joint.observe {
+        text.push_str(", callers' GETs of it count as polls");
+    }
+    if let Some(serve) = joint.serve {
+        let max_age = duration_text(serve.max_age);
+        let _ = write!(text, ", answers callers for {max_age}");
+        if !serve.stale_if_error.is_zero() {
+            let longer = duration_text(serve.stale_if_error);
+            let _ = write!(text, " and in place of errors for {longer} more");
+        }
+    }
+    text
 }
 
 /// `every 15m, 4 requests an hour for each repo (2)`.

@@ -11,6 +11,7 @@
 //! | `service` `upstream` `source` `endpoint` `route` | the sections: keys, defaults, bounds |
 //! | `rendering` | how an endpoint's webhooks are written |
 //! | `each` | what divides a source |
+//! | `joint` | what it shares with callers |
 //! | `request` `template` | what a source asks for; texts with values of the moment |
 //! | `declared` | the names of a file, for those who refer to them |
 //! | `given` `words` | strings: URLs, secrets and headers; durations, sizes, paths |
@@ -25,6 +26,7 @@ mod endpoint;
 mod explain;
 mod fault;
 mod given;
+mod joint;
 mod model;
 mod reader;
 mod rendering;
@@ -52,6 +54,7 @@ pub use asking::*;
 pub use each::{Each, PARTITION_VALUE_BYTES_MAX, PARTITIONS_MAX, fit as fit_partition};
 pub use explain::explain;
 pub use fault::{FAULTS_MAX, Fault, Faults};
+pub use joint::{Joint, OnWrite, Serve};
 pub use model::*;
 pub use template::{Template, TemplateError, Values, Variable};
 

@@ -14,6 +14,7 @@ use url::Url;
 
 use super::asking::{Cursor, Paginate, Request};
 use super::each::Each;
+use super::joint::Joint;
 use crate::budget::Terms;
 use crate::detect::Rules;
 use crate::event::{Filter, Glob, Rendering};
@@ -212,6 +213,8 @@ pub struct Source {
     pub deletes: Deletes,
     /// How long an item that walks lack stays in the snapshot; `None`: for ever.
     pub forget: Option<Duration>,
+    /// What it shares with those who call its upstream.
+    pub joint: Joint,
     /// Most items of one walk.
     pub items_max: usize,
     /// What the first poll rings.

@@ -10,6 +10,7 @@ use crate::name::Name;
 use crate::schedule::{Cron, CronError, Zone};
 
 use super::declared::Declared;
+use super::joint;
 use super::reader::{Keys, Table};
 use super::request::Scope;
 use super::value::Value;
@@ -59,6 +60,9 @@ pub(super) const SOURCE: Keys = Keys {
         "cursor",
         "paginate",
         "every",
+        "observe",
+        "on_write",
+        "serve",
         "format",
         "items",
         "id",
@@ -76,7 +80,7 @@ pub(super) const SOURCE: Keys = Keys {
         "keep",
         "body_bytes_max",
     ],
-    later: &["respect_cache", "observe", "on_write", "serve"],
+    later: &["respect_cache"],
 };
 const TIMES: Keys = Keys {
     now: &["cron", "timezone"],
@@ -135,8 +139,10 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
         let message = "`stale_after` is no longer than `every`: one poll without news rings it";
         table.context.warn(table.place("stale_after"), message);
     }
+    let joint = joint::joint(table, asked.request.as_ref());
     Some(Source {
         name: name.clone(),
+        joint,
         each: asked.each,
         rules: Arc::new(rules),
         deletes,

@@ -124,18 +124,33 @@ impl Kind {
 }
 
 /// Why doorbell looked when it found the change.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Cause {
     /// A poll, by schedule or by hand.
     Poll,
+    /// A caller's read through the proxy, which counted as a poll; the id of its request.
+    ProxiedRead(std::sync::Arc<str>),
+    /// A caller's write through the proxy, which brought a poll about; the id of its request.
+    ProxiedWrite(std::sync::Arc<str>),
 }
 
 impl Cause {
     /// The word on the wire.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Poll => "poll",
+            Self::ProxiedRead(_) => "proxied_read",
+            Self::ProxiedWrite(_) => "proxied_write",
+        }
+    }
+
+    /// The id of the caller's request, if there is one behind it.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Poll => None,
+            Self::ProxiedRead(id) | Self::ProxiedWrite(id) => Some(id),
         }
     }
 }
@@ -217,6 +232,10 @@ impl Event {
                 self.sequence,
                 self.cause.as_str()
             );
+            if let Some(id) = self.cause.request_id() {
+                let id = serde_json::Value::from(id);
+                let _ = write!(body, r#""request_id":{id},"#);
+            }
         }
         body.push_str(&self.content);
     }

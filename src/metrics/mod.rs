@@ -17,7 +17,7 @@ pub use deliver::{DeliverMetrics, EndpointMetrics};
 pub use poll::{EventCounts, PollMetrics, SeriesBy, SourceSeries};
 pub use proxy::{InFlight, ProxyMetrics, RouteMetrics};
 pub use store::StoreMetrics;
-pub use upstream::{UpstreamMetrics, UpstreamSeries};
+pub use upstream::{SharedSeries, UpstreamMetrics, UpstreamSeries};
 
 /// An own registry: two doorbells in one process do not share series. Cheap to clone.
 #[derive(Clone, Debug)]

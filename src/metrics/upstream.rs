@@ -11,6 +11,7 @@ pub struct UpstreamMetrics {
     requests: IntCounterVec,
     remaining: IntGaugeVec,
     healthy: IntGaugeVec,
+    shared: IntCounterVec,
 }
 
 /// The series of one upstream. Cheap to clone.
@@ -42,10 +43,29 @@ impl UpstreamMetrics {
                 "doorbell_upstream_budget_remaining",
                 "Requests that may be made at once now, of upstreams with a budget.",
             ),
+            shared: metrics.add(IntCounterVec::new(
+                Opts::new(
+                    "doorbell_snapshot_answers_total",
+                    "Callers' requests that were a source's own: answered from its last answer, \
+                     from one that is only better than an error, or by the upstream.",
+                ),
+                &["source", "result"],
+            )),
             healthy: gauge(
                 "doorbell_upstream_healthy",
                 "1 while the upstream answers, 0 while it is only probed.",
             ),
+        }
+    }
+
+    /// The series of a source that serves callers, which exist at 0 from now on.
+    #[must_use]
+    pub fn shared(&self, source: &Name) -> SharedSeries {
+        let result = |result| self.shared.with_label_values(&[source.as_str(), result]);
+        SharedSeries {
+            hits: result("hit"),
+            stale: result("stale"),
+            misses: result("miss"),
         }
     }
 
@@ -61,6 +81,31 @@ impl UpstreamMetrics {
             polls: by("poll"),
             callers: by("caller"),
         }
+    }
+}
+
+/// What callers were answered who asked for what a source asks for. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SharedSeries {
+    hits: IntCounter,
+    stale: IntCounter,
+    misses: IntCounter,
+}
+
+impl SharedSeries {
+    /// The source's last answer was fresh.
+    pub fn hit(&self) {
+        self.hits.inc();
+    }
+
+    /// It was not, and better than an error.
+    pub fn stale(&self) {
+        self.stale.inc();
+    }
+
+    /// The upstream was asked.
+    pub fn missed(&self) {
+        self.misses.inc();
     }
 }
 

@@ -13,7 +13,7 @@ use super::judge::{self, Case, Judgement, Open};
 use super::plan::{self, Basis, Draw};
 use super::question::Question;
 use super::seat::Seat;
-use super::walk::{self, Pages, Walked, Walker};
+use super::walk::{self, Pages, Trace, Walked, Walker};
 use super::{Outcome, Room, redigest};
 use crate::client::Validators;
 use crate::config::{self, Deletes, Keep};
@@ -21,8 +21,9 @@ use crate::detect::{self, Progress, Unreadable, Walk};
 use crate::digest::Digest;
 use crate::store::Memory;
 use crate::time::Timestamp;
-use crate::upstream::{By, Request, Upstream};
+use crate::upstream::{By, Observed, Request, Upstream};
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 /// Snapshots above this count as large bodies do.
 const INLINE_ITEMS_MAX: usize = 1_000;
@@ -41,6 +42,10 @@ pub(super) struct Attempt<'a> {
     pub(super) began: Timestamp,
     /// For whose sake.
     pub(super) by: By,
+    /// What a caller was answered, if that is looked at in place of an answer of our own.
+    pub(super) given: Mutex<Option<Observed>>,
+    /// When what came was sent for and whole, and what is kept of it.
+    pub(super) trace: Mutex<Trace>,
     /// What is asked for, under which rules.
     pub(super) identity: Identity,
     /// The request, where it is always the same.
@@ -66,7 +71,13 @@ impl Attempt<'_> {
             None => Cow::Owned(question.request(progress.as_ref())?),
         };
         let asked = asked(&self.source, &request);
-        let validators = question.validators(&request, asked);
+        let is_served = self.source.joint.serve.is_some();
+        // Callers are served a body, so there must be one.
+        let validators = if is_served && !self.seat.source.shelf.is_filled() {
+            Validators::default()
+        } else {
+            question.validators(&request, asked)
+        };
         let mut learnt = Learnt {
             identity,
             asked,
@@ -124,8 +135,16 @@ impl Attempt<'_> {
             upstream: self.upstream,
             bench: &self.room.bench,
             by: self.by,
+            trace: &self.trace,
             received: &|bytes| self.seat.source.series.received(bytes),
         };
+        if let Some(observed) = self.given.lock().take() {
+            let mut trace = self.trace.lock();
+            trace.sent_at = Some(observed.sent_at);
+            trace.ended_at = Some(observed.ended_at);
+            drop(trace);
+            return walker.taken(*observed.body);
+        }
         walker.walk(first, validators).await
     }
 

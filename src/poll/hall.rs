@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Polled;
-use super::agenda::{Agenda, Ticket};
+use super::agenda::{Agenda, Ticket, Urge};
 use super::seat::{Seat, Watched};
 use crate::event::Partition;
 use crate::store::SnapshotId;
@@ -130,6 +130,14 @@ impl Hall {
         }
         let heard = meant.into_iter();
         Ok(heard.map(|index| self.agenda.ask(index as usize)).collect())
+    }
+
+    /// Callers did something that concerns a source.
+    pub(super) fn urge(&mut self, source: &Watched, urge: Urge) {
+        // A source that shares with callers is not divided.
+        if let Some(index) = self.sources[source.index].first() {
+            self.agenda.urge(*index as usize, urge);
+        }
     }
 
     /// Lets those of a source be due now who failed because its upstream was not there.

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `seat` | what a source and each of its partitions know |
 //! | `agenda` `hall` | who is polled next |
+//! | `heed` | what callers do that brings a poll about |
 //! | `turn` | a poll from its begin to its commit and what everyone hears of it |
 //! | `question` `attempt` `plan` `identity` `redigest` | what is asked, what came, what differs |
 //! | `conclude` `alarms` | what follows from how it went, and what operators hear |
@@ -25,6 +26,7 @@ mod divide;
 mod follow;
 mod forget;
 mod hall;
+mod heed;
 mod identity;
 mod judge;
 mod look;
@@ -41,7 +43,7 @@ mod walk;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -59,9 +61,11 @@ use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 use crate::upstream::{Reason, Upstream, Upstreams};
 
+use agenda::Urge;
 use bench::Bench;
 use follow::Follow;
 use hall::{Begun, Hall};
+use heed::Heed;
 use notes::Notes;
 use seat::{Place, Watched};
 
@@ -307,6 +311,7 @@ impl Poller {
         for (upstream, line) in room.upstreams.values().zip(0..) {
             let recoveries = upstream.recoveries();
             tokio::spawn(pull_forward(Arc::clone(&room), line, recoveries));
+            tokio::spawn(heed(Arc::clone(&room), Arc::clone(upstream), line));
         }
         tokio::spawn(schedule(Arc::clone(&room), end));
         Ok(Self { room, ended })
@@ -410,6 +415,51 @@ async fn schedule(room: Arc<Room>, end: watch::Sender<()>) {
         tracing::error!("what polls learnt could not be written: {error}");
     }
     drop(end);
+}
+
+/// Heeds what an upstream's callers do, as far as its sources want to hear of it.
+async fn heed(room: Arc<Room>, upstream: Arc<Upstream>, line: usize) {
+    let shared = |source: &Arc<Watched>| {
+        let brief = source.brief(&room.live, &room.upstreams)?;
+        source.shared(&brief)
+    };
+    let sources = || room.sources.iter().filter(|source| source.line == line);
+    upstream.share(sources().filter_map(shared).collect());
+    let mut heed = Heed::default();
+    loop {
+        let next = heed.next().unwrap_or_else(|| Instant::now() + SLEEP_MAX);
+        tokio::select! {
+            heard = upstream.heard() => {
+                let now = Instant::now();
+                for (name, request_id) in heard.writes {
+                    let index = room.by_name.get(&name).copied();
+                    let config = room.live.load();
+                    let rules = config.sources.get(&name);
+                    let rules = rules.and_then(|source| source.joint.on_write.as_ref());
+                    if let Some((index, rules)) = index.zip(rules) {
+                        heed.written(index, rules, request_id, now);
+                    }
+                }
+                for (name, observed) in heard.reads {
+                    if let Some(index) = room.by_name.get(&name) {
+                        room.urge(*index, Urge::Read(Box::new(observed)));
+                    }
+                }
+            }
+            () = tokio::time::sleep_until(next.into()) => {}
+            () = room.shutdown.reached(Phase::Draining) => return,
+        }
+        for (index, request_id) in heed.due(Instant::now()) {
+            room.urge(index, Urge::Written(request_id));
+        }
+    }
+}
+
+impl Room {
+    fn urge(&self, source: usize, urge: Urge) {
+        self.hall.lock().urge(&self.sources[source], urge);
+        self.wake.notify_one();
+    }
 }
 
 /// Polls of an upstream that was down come forward when it is back.

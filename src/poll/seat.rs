@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -22,7 +23,7 @@ use crate::name::Name;
 use crate::schedule::Plan;
 use crate::store::{Memory, SnapshotId, SourceId, SourceState};
 use crate::time::Timestamp;
-use crate::upstream::{Reason, Request, Upstream, Upstreams};
+use crate::upstream::{Reason, Request, Shared, Shelf, Upstream, Upstreams};
 
 /// Failures of an upstream that is not there; what a gateway says in its place is a status.
 const CUT_OFF: [Reason; 7] = [
@@ -52,6 +53,8 @@ pub(super) struct Watched {
     /// Whether others have a partition for each of its items.
     pub(super) is_followed: bool,
     pub(super) alarms: Mutex<Alarms>,
+    /// Its last answer, where it serves callers.
+    pub(super) shelf: Arc<Shelf>,
     brief: ArcSwapOption<Brief>,
 }
 
@@ -102,6 +105,8 @@ pub(super) struct Mind {
     pub(super) written_at: Option<Timestamp>,
     /// Who brings `memory` to disk.
     pub(super) desk: Desk,
+    /// When the last answer that was committed was whole.
+    pub(super) fetched_at: Option<Instant>,
     /// Failures in a row of the store, which say nothing of the source.
     pub(super) store_failures: u32,
     pub(super) last_error: Option<Box<LastError>>,
@@ -124,6 +129,7 @@ impl Watched {
             series: metrics.source(&source.name, &source.upstream, &reasons()),
             is_followed: place.is_followed,
             alarms: Mutex::default(),
+            shelf: Arc::default(),
             brief: ArcSwapOption::empty(),
         }
     }
@@ -147,6 +153,40 @@ impl Watched {
         });
         self.brief.store(Some(Arc::clone(&brief)));
         Some(brief)
+    }
+
+    /// What it shares with callers, if anything.
+    pub(super) fn shared(&self, brief: &Brief) -> Option<Shared> {
+        let Brief {
+            source, upstream, ..
+        } = brief;
+        let joint = &source.joint;
+        if *joint == config::Joint::default() {
+            return None;
+        }
+        let request = brief.request.as_ref();
+        let url = request.map(|request| &request.url);
+        let target = url.map(|url| &url[url::Position::BeforePath..url::Position::AfterQuery]);
+        let path = url.map_or("", |url| url.path());
+        let base = upstream.config().url.path().trim_end_matches('/');
+        let headers = request.map(|request| request.headers.clone());
+        let headers = headers.unwrap_or_default();
+        Some(Shared {
+            source: source.name.clone(),
+            target: target.unwrap_or_default().into(),
+            path: path.strip_prefix(base).unwrap_or(path).into(),
+            accept: headers
+                .get(http::header::ACCEPT)
+                .cloned()
+                .unwrap_or_else(|| upstream.accept()),
+            headers,
+            body_bytes_max: source.body_bytes_max,
+            on_write: joint.on_write.clone(),
+            observe: joint.observe,
+            serve: joint.serve,
+            series: upstream.shared_series(&source.name),
+            shelf: Arc::clone(&self.shelf),
+        })
     }
 
     /// How it stands, as its seats do.
@@ -241,6 +281,7 @@ impl Seat {
                 items,
                 written_at: None,
                 desk: Desk::Free,
+                fetched_at: None,
                 store_failures: 0,
                 last_error: None,
             }),
@@ -276,6 +317,12 @@ impl PartitionsStatus {
 }
 
 impl Mind {
+    /// Whether an answer to a request sent then cannot be older than what is known.
+    pub(super) fn is_news(&self, sent_at: Instant) -> bool {
+        self.fetched_at
+            .is_none_or(|fetched_at| sent_at > fetched_at)
+    }
+
     /// Whether the last poll failed because the upstream was not there, rather than because of what
     /// it answered.
     pub(super) fn was_cut_off(&self) -> bool {

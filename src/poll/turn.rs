@@ -4,21 +4,23 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
+use parking_lot::Mutex;
 
-use super::agenda::Ticket;
+use super::agenda::{Ticket, Urge};
 use super::alarms::ALARMS_MAX;
 use super::attempt::Attempt;
-use super::conclude::{self, Conclusion, Terms, Trouble, WRITE_EVERY, plan_of};
+use super::conclude::{self, Conclusion, Found, Terms, Trouble, WRITE_EVERY, plan_of};
 use super::hall::Begun;
 use super::seat::Seat;
+use super::walk::Trace;
 use super::{LastError, Outcome, Polled, REASON_INTERNAL, REASON_STORE, Room};
-use crate::config;
+use crate::config::{self, Every};
 use crate::event::Cause;
 use crate::metrics::EventCounts;
-use crate::schedule::{FAILURES, Failed, Severity};
+use crate::schedule::{FAILURES, Failed, Plan, Severity};
 use crate::store::{COMMITTED_IDS_MAX, Committed, Memory, PollCommit, StoreError};
 use crate::time::Timestamp;
-use crate::upstream::{By, Reason};
+use crate::upstream::{By, Observed, Reason};
 
 /// One poll at work.
 struct Turn<'a> {
@@ -26,18 +28,31 @@ struct Turn<'a> {
     seat: &'a Arc<Seat>,
     source: Arc<config::Source>,
     began: Timestamp,
+    /// Why it is looked.
+    cause: Cause,
     /// Whether the memory goes to disk in any case.
     writes: bool,
 }
 
 /// Polls for `ticket` and gives its place back, whatever happens. Who is next, if somebody waits.
-pub(super) async fn take(room: &Room, ticket: Ticket, seat: &Arc<Seat>) -> Option<Begun> {
+pub(super) async fn take(room: &Room, mut ticket: Ticket, seat: &Arc<Seat>) -> Option<Begun> {
     let series = &seat.source.series;
     let began = room.clock.now();
     if let Some(due) = ticket.due {
         series.began(began.since(due));
     }
-    let poll = AssertUnwindSafe(poll(room, &ticket, seat, began));
+    let (observed, cause) = match ticket.urge.take() {
+        None => (None, Cause::Poll),
+        Some(Urge::Written(request_id)) => (None, Cause::ProxiedWrite(request_id)),
+        // Whoever asked for a poll gets one of its own.
+        Some(Urge::Read(_)) if ticket.bell.is_some() => (None, Cause::Poll),
+        Some(Urge::Read(observed)) => {
+            let request_id = Arc::clone(&observed.request_id);
+            (Some(*observed), Cause::ProxiedRead(request_id))
+        }
+    };
+    let asked = (&ticket, observed, cause);
+    let poll = AssertUnwindSafe(poll(room, asked, seat, began));
     let (polled, next) = poll.catch_unwind().await.unwrap_or_else(|_| {
         let (source, partition) = (seat.source.name.as_str(), seat.told());
         tracing::error!(source, partition, "a poll panicked");
@@ -64,7 +79,7 @@ pub(super) async fn take(room: &Room, ticket: Ticket, seat: &Arc<Seat>) -> Optio
 
 async fn poll(
     room: &Room,
-    ticket: &Ticket,
+    (ticket, observed, cause): (&Ticket, Option<Observed>, Cause),
     seat: &Arc<Seat>,
     began: Timestamp,
 ) -> (Polled, Option<Timestamp>) {
@@ -73,6 +88,14 @@ async fn poll(
         return (Polled::error(REASON_INTERNAL), None);
     };
     let source = &brief.source;
+    if let Some(observed) = &observed
+        && !seat.mind.lock().is_news(observed.sent_at)
+    {
+        // It may be older than what is known.
+        let memory = Arc::clone(&seat.mind.lock().memory);
+        return left_alone(&brief.plan_of(&seat.partition), &memory, room.clock.now());
+    }
+    let is_observed = observed.is_some();
     let (memory, has_snapshot) = {
         let mind = seat.mind.lock();
         (Arc::clone(&mind.memory), mind.items.is_some())
@@ -90,6 +113,8 @@ async fn poll(
         } else {
             By::Poll
         },
+        given: Mutex::new(observed),
+        trace: Mutex::default(),
         identity: brief.identity,
         request: brief.request.as_ref(),
     };
@@ -99,6 +124,7 @@ async fn poll(
         seat,
         source: Arc::clone(source),
         began,
+        cause,
         writes: ticket.doubtful,
     };
     let plan = brief.plan_of(&seat.partition);
@@ -111,21 +137,78 @@ async fn poll(
         by_hand: ticket.bell.is_some(),
         random: fastrand::f64(),
     };
-    match found {
-        Ok(found) => turn.end(conclude::success(terms, found), None).await,
-        // It was not made, and says nothing.
-        Err(trouble) if trouble.reason == Reason::Draining.label() => {
-            (Polled::error(trouble.reason), None)
+    let trace = attempt.trace.into_inner();
+    turn.conclude((found, trace), terms, is_observed).await
+}
+
+/// A caller's answer that counts for nothing: all goes on as planned.
+fn left_alone(plan: &Plan, memory: &Memory, now: Timestamp) -> (Polled, Option<Timestamp>) {
+    let next = plan.next(now);
+    let next = next.map(|next| plan.raised(next, memory.not_before));
+    (Polled::nothing(), next)
+}
+
+/// When to poll next after a caller did it for us: a whole period later, by whatever phase.
+fn restarted(
+    source: &config::Source,
+    conclusion: &Conclusion,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    match source.every {
+        Every::Fixed(period) if conclusion.memory.pending.is_none() => {
+            Some(conclusion.next?.max(now.plus(period)))
         }
-        Err(trouble) if trouble.reason == REASON_STORE => turn.store_failed(&trouble, None),
-        Err(trouble) => {
-            let conclusion = conclude::failure(terms, &trouble);
-            turn.end(conclusion, Some(trouble)).await
-        }
+        _ => conclusion.next,
     }
 }
 
 impl Turn<'_> {
+    /// Ends it, whatever came.
+    async fn conclude(
+        &self,
+        (found, trace): (Result<Found, Trouble>, Trace),
+        terms: Terms<'_>,
+        is_observed: bool,
+    ) -> (Polled, Option<Timestamp>) {
+        match found {
+            Ok(found) => {
+                let mut conclusion = conclude::success(terms, found);
+                if is_observed {
+                    conclusion.next = restarted(terms.source, &conclusion, terms.now);
+                }
+                let ended = self.end(conclusion, None).await;
+                self.share(ended.0.outcome, trace);
+                ended
+            }
+            // What a caller was answered is none of our failures.
+            Err(_) if is_observed => left_alone(terms.plan, terms.before, terms.now),
+            // It was not made, and says nothing.
+            Err(trouble) if trouble.reason == Reason::Draining.label() => {
+                (Polled::error(trouble.reason), None)
+            }
+            Err(trouble) if trouble.reason == REASON_STORE => self.store_failed(&trouble, None),
+            Err(trouble) => {
+                let conclusion = conclude::failure(terms, &trouble);
+                self.end(conclusion, Some(trouble)).await
+            }
+        }
+    }
+
+    /// What was committed is what callers are served, and what they are answered is measured by.
+    fn share(&self, outcome: Outcome, trace: Trace) {
+        let is_committed = !matches!(outcome, Outcome::Error | Outcome::Held);
+        let (Some(sent_at), true) = (trace.sent_at, is_committed) else {
+            return;
+        };
+        self.seat.mind.lock().fetched_at = trace.ended_at;
+        let place = &self.seat.source.shelf;
+        match trace.kept {
+            Some(kept) => place.keep(kept),
+            None if outcome == Outcome::NotModified => place.still(sent_at),
+            None => {}
+        }
+    }
+
     /// Commits the conclusion and makes it known. What could not be committed did not happen.
     async fn end(
         &self,
@@ -160,7 +243,7 @@ impl Turn<'_> {
                 snapshot: self.seat.snapshot,
                 partition: self.seat.partition.clone(),
                 at: self.room.clock.now(),
-                cause: Cause::Poll,
+                cause: self.cause.clone(),
                 memory: memory.clone(),
                 settles_snapshot: !matches!(outcome, Outcome::Error | Outcome::Held),
                 changes,

@@ -11,11 +11,12 @@ use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::forward::{self, Entry, Trust};
+use super::joint::Observing;
 use super::problem::{Problem, RATE_LIMIT, RATE_LIMIT_POLICY};
 use super::table::{Route, Slot, Table};
 use super::{limits, target};
 use crate::metrics::InFlight;
-use crate::upstream::{Credential, Permit};
+use crate::upstream::{Credential, Permit, Shared, Writing};
 
 /// A request that a route takes.
 pub(super) struct Call {
@@ -24,13 +25,21 @@ pub(super) struct Call {
     /// The generation that it is served under to its end.
     table: Arc<Table>,
     peer: IpAddr,
-    entry: Entry,
+    pub(super) entry: Entry,
     /// Whether it goes with the caller's own credential, in place of ours.
-    is_own: bool,
+    pub(super) is_own: bool,
     /// Names the request in the logs of all that it passes.
     pub(super) request_id: HeaderValue,
     /// Value of `RateLimit` for the answer.
     standing: Option<HeaderValue>,
+    /// Path and query for the upstream, without credential; empty where it is no text.
+    pub(super) target: String,
+    /// Sources whom it concerns: that ask for the same, or look where it writes.
+    pub(super) shared: Vec<Arc<Shared>>,
+    /// The answer as far as it came, where it counts as a poll.
+    pub(super) observing: Option<Observing>,
+    /// That it is on its way to where sources look.
+    pub(super) writing: Option<Writing>,
     /// Bytes of its body seen so far.
     pub(super) body_bytes: u64,
     /// When the upstream was asked for a connection, until it answered.
@@ -39,6 +48,15 @@ pub(super) struct Call {
     pub(super) permit: Option<Permit>,
     _in_flight: InFlight,
     slot: Option<Slot>,
+}
+
+/// The parts of a request's target, which was found to have them when it was admitted.
+pub(super) fn parts(request: &RequestHeader) -> target::Parts<'_> {
+    target::split(request.raw_path()).unwrap_or(target::Parts {
+        authority: None,
+        path: b"/",
+        query: None,
+    })
 }
 
 impl Call {
@@ -54,6 +72,10 @@ impl Call {
             entry: Entry::Refused,
             is_own: false,
             standing: None,
+            target: String::new(),
+            shared: Vec::new(),
+            observing: None,
+            writing: None,
             body_bytes: 0,
             asked: None,
             permit: None,
@@ -80,6 +102,7 @@ impl Call {
         self.ask_limits(request)?;
         let slot = self.route.enter().ok_or_else(Problem::busy)?;
         self.slot = Some(slot);
+        self.relate(request);
         Ok(())
     }
 
@@ -144,15 +167,9 @@ impl Call {
         request: &RequestHeader,
         upstream: &mut RequestHeader,
     ) -> Result<()> {
-        let parts = target::split(request.raw_path()).unwrap_or(target::Parts {
-            authority: None,
-            path: b"/",
-            query: None,
-        });
+        let parts = parts(request);
         let route = &*self.route;
-        let auth = route.upstream.config().auth.as_ref();
-        let own = forward::brings_credential(&request.headers, parts.query, auth, self.entry);
-        self.is_own = own;
+        let own = self.is_own;
         if self.entry == Entry::Key {
             upstream.remove_header(&AUTHORIZATION);
         }
@@ -172,13 +189,7 @@ impl Call {
                 }
             }
         }
-        let strip = if route.config.strip_prefix {
-            &*route.config.path
-        } else {
-            ""
-        };
-        let base = &*route.base;
-        let rewritten = target::rewrite(&parts, target::Rewrite { base, strip }, parameter);
+        let rewritten = target::rewrite(&parts, route.rules(), parameter);
         upstream.set_raw_path(&rewritten)?;
         upstream.insert_header(HOST, route.authority.clone())?;
         self.introduce(request, upstream)

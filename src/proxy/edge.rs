@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::call::Call;
+use super::joint::Shelved;
 use super::problem::Problem;
 use super::table::{Found, Tables, Upgrade};
 use super::{forward, target};
@@ -101,6 +102,35 @@ impl Edge {
         session
             .write_response_body(Some(Bytes::from(body)), true)
             .await
+    }
+
+    /// Answers from a source's last answer, if there is one to serve; whether it did.
+    async fn answer_from_shelf(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        let Some(call) = &ctx.call else {
+            return Ok(false);
+        };
+        let is_down = call.route.upstream.is_down();
+        let Some(shelved) = call.shelved(session.req_header(), is_down) else {
+            call.missed(session.req_header());
+            return Ok(false);
+        };
+        self.serve(session, call, &shelved).await?;
+        Ok(true)
+    }
+
+    /// Writes an answer from the shelf.
+    async fn serve(&self, session: &mut Session, call: &Call, shelved: &Shelved) -> Result<()> {
+        let (mut header, body) = shelved.answer()?;
+        call.tell_limits(&mut header)?;
+        self.close_if_draining(session);
+        let is_empty = body.is_empty();
+        session
+            .write_response_header(Box::new(header), is_empty)
+            .await?;
+        if is_empty {
+            return Ok(());
+        }
+        session.write_response_body(Some(body), true).await
     }
 
     /// From the start of a drain on each answer is the last of its connection.
@@ -190,7 +220,7 @@ impl ProxyHttp for Edge {
             session.req_header_mut().remove_header(&UPGRADE);
         }
         match self.admit(session.req_header(), peer, ctx) {
-            Ok(()) => Ok(false),
+            Ok(()) => self.answer_from_shelf(session, ctx).await,
             Err(problem) => {
                 self.answer(session, ctx, &problem).await?;
                 Ok(true)
@@ -260,6 +290,7 @@ impl ProxyHttp for Edge {
         match &mut ctx.call {
             Some(call) => {
                 call.rewrite(session.req_header(), upstream)?;
+                call.departs(session.req_header(), upstream)?;
                 if let Some(permit) = &mut call.permit {
                     permit.sent();
                 }
@@ -286,6 +317,13 @@ impl ProxyHttp for Edge {
             }
             if final_answer {
                 call.answered(answer);
+                let is_error = matches!(answer.status.as_u16(), 500 | 502..=504);
+                if is_error && call.shelved(session.req_header(), true).is_some() {
+                    // Answered from the shelf, where errors are.
+                    let status = answer.status.as_u16();
+                    return Err(Error::new_up(ErrorType::HTTPStatus(status)));
+                }
+                call.arrives(session.req_header(), answer)?;
             }
             if !answer.status.is_informational() {
                 call.tell_limits(answer)?;
@@ -304,6 +342,19 @@ impl ProxyHttp for Edge {
         }
         self.close_if_draining(session);
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        if let Some(call) = &mut ctx.call {
+            call.passes(body.as_ref(), end_of_stream);
+        }
+        Ok(None)
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Ctx) {
@@ -396,6 +447,20 @@ impl ProxyHttp for Edge {
         let begun = session
             .response_written()
             .is_some_and(|written| !written.status.is_informational() || written.status == 101);
+        let is_ours = *error.esource() != ErrorSource::Downstream;
+        let shelved = ctx.call.as_ref().filter(|_| !begun && is_ours);
+        let shelved = shelved.and_then(|call| {
+            let shelved = call.shelved(session.req_header(), true)?;
+            Some((call, shelved))
+        });
+        if let Some((call, shelved)) = shelved {
+            let status = StatusCode::OK.as_u16();
+            let _ = self.serve(session, call, &shelved).await;
+            return FailToProxy {
+                error_code: status,
+                can_reuse_downstream: false,
+            };
+        }
         if let Some(problem) = problem.as_ref().filter(|_| !begun) {
             // A caller who left hears nothing.
             let _ = self.answer(session, ctx, problem).await;

@@ -2,7 +2,7 @@
 //!
 //! pingora does the exchange; this room owns everything around it: it accepts, reads and inspects
 //! each head before a parser sees it (`head`, `wire`), finds the route (`table`), asks the
-//! limits (`limits`), rewrites the request (`call`, `forward`, `target`) and says no
+//! limits (`limits`) and the sources' last answers (`joint`), rewrites the request (`call`, `forward`, `target`) and says no
 //! (`problem`). The hooks that tie them together are in `edge`.
 //!
 //! Spoken with callers and upstreams: HTTP/1.1 and 1.0, WebSocket upgrades. Trailers are not
@@ -16,6 +16,7 @@ mod call;
 mod edge;
 mod forward;
 mod head;
+mod joint;
 mod limits;
 mod problem;
 mod table;

@@ -15,6 +15,7 @@ use pingora::upstreams::peer::HttpPeer;
 use url::Host;
 
 use super::limits::Limits;
+use super::target::Rewrite;
 use crate::config::{self, Config};
 use crate::metrics::{ProxyMetrics, RouteMetrics};
 use crate::upstream::{Upstream, Upstreams};
@@ -232,6 +233,19 @@ impl Route {
         let count = self.in_flight.fetch_add(1, Ordering::Relaxed);
         let slot = Slot(self.in_flight.clone());
         (count < self.config.concurrency).then_some(slot)
+    }
+
+    /// How its paths become the upstream's.
+    pub(super) fn rules(&self) -> Rewrite<'_> {
+        let strip = if self.config.strip_prefix {
+            &*self.config.path
+        } else {
+            ""
+        };
+        Rewrite {
+            base: &self.base,
+            strip,
+        }
     }
 
     /// A caller was told to come again because of the upstream's budget.

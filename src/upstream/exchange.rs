@@ -24,7 +24,7 @@ use crate::digest::{RawDigest, RawHasher};
 pub const USER_AGENT: &str = concat!("doorbell/", env!("CARGO_PKG_VERSION"));
 
 /// `Accept` unless the configuration names another.
-const ACCEPT_DEFAULT: &str = "application/json, */*;q=0.5";
+pub(super) const ACCEPT_DEFAULT: &str = "application/json, */*;q=0.5";
 
 /// Longest validator that is echoed. The HTTP servers in use refuse request heads of 8 KiB, and a
 /// validator that is not sent costs no more than a whole answer.
@@ -438,7 +438,7 @@ fn condition(headers: &mut HeaderMap, validators: &Validators) {
 }
 
 /// The validators of an answer, to be echoed byte for byte.
-fn validators(headers: &HeaderMap) -> Validators {
+pub(super) fn validators(headers: &HeaderMap) -> Validators {
     Validators {
         etag: from_header(headers, &ETAG),
         last_modified: from_header(headers, &LAST_MODIFIED).filter(|_| !modified_just_now(headers)),

@@ -219,6 +219,11 @@ impl Gate {
         }
     }
 
+    /// Whether the breaker is open.
+    pub(super) fn is_down(&self) -> bool {
+        self.state.lock().breaker.open_since().is_some()
+    }
+
     /// Requests a second that callers leave to polls; `None` without a budget.
     pub(super) fn left_to_polls(&self) -> Option<f64> {
         let now = self.now();

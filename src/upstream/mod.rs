@@ -9,6 +9,7 @@ mod addresses;
 mod exchange;
 mod gate;
 mod pacing;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +18,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use bytes::Bytes;
+use http::header::ACCEPT;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::{Semaphore, watch};
 use url::Url;
@@ -28,7 +31,7 @@ use crate::client::{Resolver, Validators};
 use crate::clock::Clock;
 use crate::config;
 use crate::digest::RawDigest;
-use crate::metrics::UpstreamMetrics;
+use crate::metrics::{SharedSeries, UpstreamMetrics};
 use crate::name::Name;
 use crate::secret::Secret;
 
@@ -37,6 +40,8 @@ pub use exchange::USER_AGENT;
 use gate::{Clerk, Gate};
 pub use gate::{Denied, Left, Permit, Quotas, Standing};
 pub use pacing::NOT_BEFORE_MAX;
+pub use shared::{Found, Heard, Kept, Observed, Shared, Shelf, Writing};
+use shared::{Hearsay, Shares};
 
 /// All upstreams of a configuration.
 pub type Upstreams = Arc<BTreeMap<Name, Arc<Upstream>>>;
@@ -57,6 +62,9 @@ pub struct Upstream {
     addresses: Addresses,
     connections: Arc<Semaphore>,
     clock: Clock,
+    shares: ArcSwap<Shares>,
+    hearsay: Hearsay,
+    metrics: UpstreamMetrics,
     gate: Arc<Gate>,
     _clerk: Option<Clerk>,
 }
@@ -284,6 +292,9 @@ impl Upstream {
             resolver,
             connections: Arc::new(Semaphore::new(config.connections_max)),
             clock,
+            shares: ArcSwap::default(),
+            hearsay: Hearsay::default(),
+            metrics: metrics.clone(),
             gate,
             _clerk: clerk,
             config,
@@ -336,6 +347,85 @@ impl Upstream {
     #[must_use]
     pub fn left_to_polls(&self) -> Option<f64> {
         self.gate.left_to_polls()
+    }
+
+    /// From now on these sources share with callers.
+    pub fn share(&self, shared: Vec<Shared>) {
+        self.shares.store(Arc::new(Shares::new(shared)));
+    }
+
+    /// What is counted of callers who ask for what `source` asks for.
+    #[must_use]
+    pub fn shared_series(&self, source: &Name) -> SharedSeries {
+        self.metrics.shared(source)
+    }
+
+    /// The sources whose request has this path and query, without credential.
+    #[must_use]
+    pub fn shared(&self, target: &str) -> Vec<Arc<Shared>> {
+        self.shares.load().at(target)
+    }
+
+    /// The sources whom a write to this path, below the upstream's URL, concerns.
+    #[must_use]
+    pub fn concerned(&self, path: &str) -> Vec<Arc<Shared>> {
+        self.shares.load().written(path)
+    }
+
+    /// A caller wrote where `source` looks.
+    pub fn written(&self, source: &Name, request_id: &Arc<str>) {
+        self.hearsay.write(source, request_id);
+    }
+
+    /// A caller read what `source` asks for.
+    pub fn observed(&self, source: &Name, observed: Observed) {
+        self.hearsay.read(source, observed);
+    }
+
+    /// Waits until callers did what sources want to hear of.
+    pub async fn heard(&self) -> Heard {
+        self.hearsay.heard().await
+    }
+
+    /// Whether its breaker is open.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.gate.is_down()
+    }
+
+    /// What polls accept unless their source says otherwise.
+    #[must_use]
+    pub fn accept(&self) -> HeaderValue {
+        let own = self.config.headers.get(ACCEPT).cloned();
+        own.unwrap_or(HeaderValue::from_static(exchange::ACCEPT_DEFAULT))
+    }
+
+    /// A caller's answer as a poll would have it: from the upstream itself, whole.
+    ///
+    /// # Errors
+    /// [`Failure`] when `target` makes no URL.
+    pub fn as_polled(
+        &self,
+        target: &str,
+        headers: HeaderMap,
+        status: StatusCode,
+        bytes: Bytes,
+    ) -> Result<Body, Failure> {
+        let base = self.config.url.path().trim_end_matches('/');
+        let url = self.url(target.strip_prefix(base).unwrap_or(target))?;
+        let content_type = headers.get(http::header::CONTENT_TYPE);
+        let content_type =
+            content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        Ok(Body {
+            status: status.as_u16(),
+            raw: RawDigest::of(&bytes),
+            bytes,
+            place: Place { url, home: true },
+            content_type,
+            validators: exchange::validators(&headers),
+            pacing: Pacing::read(&headers, self.clock.now()),
+            headers,
+        })
     }
 
     /// A caller was answered, with its own credential or with ours.

@@ -20,6 +20,7 @@ mod formats;
 mod harness;
 mod hostile;
 mod httpbin;
+mod joint;
 mod judges;
 mod kill;
 mod looking;

@@ -141,6 +141,20 @@ query = { a = {} } => a string, a number, true or false
 headers = { te = "x" } => belongs to the connection
 every = "99ms" => `every` must be 100ms to 366d
 every = "367d" => `every` must be 100ms to 366d
+on_write = {} => `paths` is missing
+on_write = { paths = [] } => `paths` is empty
+on_write = { paths = ["issues"] } => begins with `/`
+on_write = { paths = ["/issues?x=1"] } => a path, without `?`
+on_write = { paths = ["*"], settle = "1ms" } => `settle` must be
+on_write = { paths = ["*"], settles = "1s" } => did you mean `settle`?
+observe = "yes" => `observe` is
+serve = {} => `max_age` is missing
+serve = { max_age = "0s" } => `max_age` must be
+serve = { max_age = "1s", stale_if_errors = "1h" } => did you mean `stale_if_error`?
+serve = { max_age = "1s" } ;; method = "POST" => `serve` is about GET, not POST
+observe = true ;; query = { at = "{{now}}" } => `observe` is about one GET, always the same
+observe = true ;; items = "$[*]" ;; id = "$.id" ;; paginate = { by = "link" } => `paginate` makes it others
+on_write = { paths = ["*"] } ;; path = "/s/{{a}}" ;; each = { a = ["b"] } => `on_write` and `each` do not go together
 every = { min = "5s" } => `min` is not supported yet
 every = { cron = "* * * * *", timezone = "Europe/Berln" } => did you mean "Europe/Berlin"?
 every = { cron = "* * * * *", timezone = "CEST" } => no time zone "CEST"

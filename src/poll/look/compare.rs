@@ -18,6 +18,7 @@ use crate::poll::walk::{self, Pages, Walked, Walker};
 use crate::poll::{Outcome, forget, redigest};
 use crate::store::Peek;
 use crate::upstream::{By, Request};
+use parking_lot::Mutex;
 
 /// What a glance at the upstream gave, before it is concluded.
 pub(super) struct Glance {
@@ -60,6 +61,7 @@ impl Looker<'_> {
             source: self.source,
             upstream: self.upstream,
             by: By::Hand,
+            trace: &Mutex::default(),
             bench: &Bench::with_room_for(1),
             received: &|_| (),
         };

@@ -5,6 +5,7 @@ mod deletes;
 mod forgetting;
 mod guarding;
 mod life;
+mod made;
 mod properties;
 mod stale;
 
@@ -12,6 +13,7 @@ use std::collections::HashMap;
 
 use http::HeaderMap;
 
+pub(super) use self::made::upstream;
 use super::conclude::{Conclusion, Found, Learnt, Terms, Trouble, What, first_poll, plan_of};
 use super::identity::Identity;
 use super::judge::{Believed, Case, Open};
@@ -39,24 +41,11 @@ fn digest(n: u8) -> Digest {
     Digest::from_bytes([n; 16])
 }
 
-pub(super) fn upstream() -> config::Upstream {
-    config::Upstream {
-        name: Name::parse("tracker").expect("a name"),
-        url: url::Url::parse("https://tracker.example/api").expect("a URL"),
-        auth: None,
-        headers: HeaderMap::new(),
-        timeout: Duration::from_secs(10),
-        connect_timeout: Duration::from_secs(3),
-        connections_max: 4,
-        redirects: 3,
-        budget: None,
-    }
-}
-
 pub(super) fn source() -> config::Source {
     let name = |text| Name::parse(text).expect("a name");
     let path = |text| Path::parse(text).expect("a path");
     config::Source {
+        joint: config::Joint::default(),
         name: name("issues"),
         upstream: name("tracker"),
         each: None,

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use parking_lot::Mutex;
 
 use self::paging::{Astray, Leaf, Paging};
 use super::bench::{Bench, INLINE_BYTES_MAX};
@@ -23,7 +24,7 @@ use crate::client::Validators;
 use crate::config::{self, Format, PageAt, PageBy, Paginate};
 use crate::detect::{self, Page, Unreadable};
 use crate::digest::RawDigest;
-use crate::upstream::{Answer, Body, By, Failure, Fetch, Pacing, Request, Upstream};
+use crate::upstream::{Answer, Body, By, Failure, Fetch, Kept, Pacing, Request, Upstream};
 
 /// All pages of a walk together may be so many times as large as one may be: pages are cut small,
 /// and all of them are in memory at once.
@@ -40,8 +41,21 @@ pub(super) struct Walker<'a> {
     pub(super) bench: &'a Bench,
     /// For whose sake.
     pub(super) by: By,
+    /// When what came was sent for and whole, and what is kept of it.
+    pub(super) trace: &'a Mutex<Trace>,
     /// Told of every page's bytes.
     pub(super) received: &'a (dyn Fn(usize) + Sync),
+}
+
+/// When a walk's answer was asked for and came.
+#[derive(Debug, Default)]
+pub(super) struct Trace {
+    /// When the first request was sent.
+    pub(super) sent_at: Option<Instant>,
+    /// When the last answer was whole.
+    pub(super) ended_at: Option<Instant>,
+    /// The answer, where it serves callers.
+    pub(super) kept: Option<Kept>,
 }
 
 /// What a walk brought.
@@ -163,38 +177,47 @@ impl Walker<'_> {
             Answer::NotModified { validators, pacing } => {
                 Ok(Walked::NotModified { validators, pacing })
             }
-            Answer::Body(body) => {
-                let Body {
-                    status,
-                    bytes,
-                    raw,
-                    pacing,
-                    ..
-                } = *body;
-                self.check_type(body.content_type.as_deref())
-                    .map_err(|trouble| trouble.paced(pacing))?;
-                Ok(Walked::Whole(Pages {
-                    sheets: vec![Sheet {
-                        bytes,
-                        raw,
-                        read: None,
-                    }],
-                    status,
-                    content_type: body.content_type,
-                    validators: body.validators,
-                    pacing,
-                }))
-            }
+            Answer::Body(body) => self.taken(*body),
         }
+    }
+
+    /// An answer that is one page, whoever asked for it.
+    pub(super) fn taken(&self, body: Body) -> Result<Walked, Trouble> {
+        if self.source.joint.serve.is_some() {
+            let mut trace = self.trace.lock();
+            trace.kept = trace.sent_at.map(|sent_at| Kept::of(&body, sent_at));
+        }
+        let Body {
+            status,
+            bytes,
+            raw,
+            pacing,
+            ..
+        } = body;
+        self.check_type(body.content_type.as_deref())
+            .map_err(|trouble| trouble.paced(pacing))?;
+        Ok(Walked::Whole(Pages {
+            sheets: vec![Sheet {
+                bytes,
+                raw,
+                read: None,
+            }],
+            status,
+            content_type: body.content_type,
+            validators: body.validators,
+            pacing,
+        }))
     }
 
     async fn ask(&self, request: &Request, validators: &Validators) -> Result<Answer, Failure> {
         let permit = self.upstream.permit(self.by).await?;
+        self.trace.lock().sent_at.get_or_insert_with(Instant::now);
         let fetch = Fetch {
             request,
             validators,
         };
         let answer = self.upstream.fetch(fetch, permit).await?;
+        self.trace.lock().ended_at = Some(Instant::now());
         if let Answer::Body(body) = &answer {
             (self.received)(body.bytes.len());
         }

@@ -194,7 +194,7 @@ impl Head {
                 source: self.source,
                 generation,
                 at: self.at,
-                cause: self.cause,
+                cause: self.cause.clone(),
             };
             sealed = seal.set(connection, tally)?;
         }

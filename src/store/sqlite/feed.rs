@@ -88,8 +88,8 @@ fn page(connection: &Connection, query: &EventQuery) -> Result<EventPage, StoreE
     };
     let mut unpacker = Unpacker::new();
     while let Some(row) = commits.next()? {
-        let commit = Visible::of(row, &row.get::<_, String>(6)?.into())?;
-        let position = Position(row.get(5)?);
+        let commit = Visible::of(row, &row.get::<_, String>(7)?.into())?;
+        let position = Position(row.get(6)?);
         if !page.take(connection, position, &commit, &mut unpacker)? {
             return Ok(page.stop());
         }
@@ -142,7 +142,7 @@ fn commits_after(source: Option<i64>, kind: Option<Kind>) -> String {
         None => "",
     };
     format!(
-        "SELECT generation, salt, first_sequence, at, cause, position, name
+        "SELECT generation, salt, first_sequence, at, cause, request_id, position, name
         FROM commits {index} JOIN sources ON sources.id = source
         WHERE position >= ?1{of_source}{of_kind} ORDER BY {order}"
     )

@@ -64,7 +64,7 @@ impl Unnumbered {
                 subject: subject.clone(),
                 sequence,
                 at: head.at,
-                cause: head.cause,
+                cause: head.cause.clone(),
                 partition: head.partition.clone(),
                 content: content.clone(),
             }),

@@ -208,7 +208,7 @@ fn scan(
     limit: usize,
 ) -> Result<Vec<Scanned>, StoreError> {
     let name: Arc<str> = source_name(connection, source)?.into();
-    let sql = "SELECT generation, salt, first_sequence, at, cause FROM commits
+    let sql = "SELECT generation, salt, first_sequence, at, cause, request_id FROM commits
         WHERE source = ?1 AND generation >= ?2 ORDER BY generation";
     let mut commits = connection.prepare_cached(sql)?;
     let mut commits = commits.query([source.0, after.generation()])?;
@@ -249,14 +249,15 @@ pub(super) struct Visible {
 }
 
 impl Visible {
-    /// Reads `generation, salt, first_sequence, at, cause`.
+    /// Reads `generation, salt, first_sequence, at, cause, request_id`.
     pub(super) fn of(row: &Row<'_>, source: &Arc<str>) -> Result<Self, StoreError> {
         Ok(Self {
             generation: row.get(0)?,
             salt: row.get::<_, i64>(1)?.cast_unsigned(),
             first_sequence: row.get(2)?,
             at: row.get::<_, At>(3)?.0,
-            cause: numbering::cause_of(row.get(4)?).ok_or_else(|| impossible("a cause"))?,
+            cause: numbering::cause_of(row.get(4)?, row.get(5)?)
+                .ok_or_else(|| impossible("a cause"))?,
             source: Arc::clone(source),
         })
     }
@@ -306,7 +307,7 @@ impl Visible {
             subject: subject.into(),
             sequence: counted(self.first_sequence + i64::from(key.ordinal())),
             at: self.at,
-            cause: self.cause,
+            cause: self.cause.clone(),
             content,
         })
     }
@@ -318,14 +319,14 @@ pub(super) fn load(
     key: EventKey,
     unpacker: &mut Unpacker,
 ) -> Result<Option<Event>, StoreError> {
-    let sql = "SELECT generation, salt, first_sequence, at, cause, name
+    let sql = "SELECT generation, salt, first_sequence, at, cause, request_id, name
         FROM commits JOIN sources ON sources.id = source WHERE generation = ?1";
     let mut commits = connection.prepare_cached(sql)?;
     let mut commits = commits.query([key.generation()])?;
     let Some(row) = commits.next()? else {
         return Ok(None);
     };
-    let commit = Visible::of(row, &row.get::<_, String>(5)?.into())?;
+    let commit = Visible::of(row, &row.get::<_, String>(6)?.into())?;
     let sql = "SELECT key, kind, subject, form, digest, content FROM events WHERE key = ?1";
     let mut events = connection.prepare_cached(sql)?;
     let mut events = events.query([key.number()])?;

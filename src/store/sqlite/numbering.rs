@@ -111,9 +111,9 @@ impl Seal {
         let by_kind = &tally.counts;
         let sql = "INSERT INTO commits(position, generation, source, salt, first_sequence, at,
                 cause, count, created, updated, deleted, changed, failing, recovered, held,
-                disabled, dead, stale)
+                disabled, dead, stale, request_id)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                ?18)";
+                ?18, ?19)";
         connection.prepare_cached(sql)?.execute(params![
             position,
             self.generation,
@@ -121,7 +121,7 @@ impl Seal {
             salt.cast_signed(),
             first,
             self.at.as_millis(),
-            cause_number(self.cause),
+            cause_number(&self.cause),
             count,
             by_kind[0],
             by_kind[1],
@@ -132,7 +132,8 @@ impl Seal {
             by_kind[6],
             by_kind[7],
             by_kind[8],
-            by_kind[9]
+            by_kind[9],
+            self.cause.request_id()
         ])?;
         let id = |ordinal| EventId::new(EventKey::new(self.generation, ordinal), salt);
         let ordinals = (0..=ORDINAL_MAX).zip(0..count);
@@ -203,16 +204,21 @@ pub(super) fn next_generation(connection: &Connection) -> Result<i64, StoreError
 }
 
 /// The number that the store keeps for a cause; never reassigned.
-const fn cause_number(cause: Cause) -> i64 {
+const fn cause_number(cause: &Cause) -> i64 {
     match cause {
         Cause::Poll => 0,
+        Cause::ProxiedRead(_) => 1,
+        Cause::ProxiedWrite(_) => 2,
     }
 }
 
-/// The cause with this stored number.
-pub(super) const fn cause_of(number: i64) -> Option<Cause> {
+/// The cause with this stored number and request.
+pub(super) fn cause_of(number: i64, request_id: Option<String>) -> Option<Cause> {
+    let request_id = request_id.map(Into::into);
     match number {
         0 => Some(Cause::Poll),
+        1 => request_id.map(Cause::ProxiedRead),
+        2 => request_id.map(Cause::ProxiedWrite),
         _ => None,
     }
 }

@@ -5,14 +5,19 @@
 //! `connections_max` at work, and never more than are free for others, so however many dead
 //! upstreams there are, some places stay open.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::Polled;
 use crate::time::Timestamp;
+use crate::upstream::Observed;
 
 /// Most polls at work. A poll that waits for its upstream costs some kilobytes; one that has its
 /// body costs that body.
@@ -58,6 +63,16 @@ struct Place {
     leaves: bool,
     due: Option<Timestamp>,
     bell: Option<Bell>,
+    urge: Option<Urge>,
+}
+
+/// What callers did that brings a poll about.
+#[derive(Debug)]
+pub(super) enum Urge {
+    /// The request with this id wrote where the source looks.
+    Written(Arc<str>),
+    /// They were answered what a poll would be.
+    Read(Box<Observed>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +112,8 @@ pub(super) struct Ticket {
     pub(super) due: Option<Timestamp>,
     /// Who asked, for a poll by hand.
     pub(super) bell: Option<Bell>,
+    /// What callers did.
+    pub(super) urge: Option<Urge>,
     /// Whether the poll must find out if the disk is still full.
     pub(super) doubtful: bool,
 }
@@ -141,6 +158,7 @@ impl Agenda {
             leaves: false,
             due: None,
             bell: None,
+            urge: None,
         };
         if index == self.places.len() {
             self.places.push(place);
@@ -156,6 +174,7 @@ impl Agenda {
         self.plan(index, None);
         let place = &mut self.places[index];
         place.bell = None;
+        place.urge = None;
         place.leaves = true;
         if place.state == State::Idle {
             self.vacate(number(index));
@@ -223,7 +242,7 @@ impl Agenda {
         let place = &mut self.places[index];
         place.state = State::Idle;
         place.queue.is_new = false;
-        let asked = place.bell.is_some();
+        let asked = place.bell.is_some() || place.urge.is_some();
         let line = &mut self.lines[place.line as usize];
         line.running -= 1;
         self.running -= 1;
@@ -251,6 +270,28 @@ impl Agenda {
         Some(heard)
     }
 
+    /// Callers did something: a poll begins ahead of scheduled ones, after the one at work. That
+    /// they wrote outweighs what they read, which may be older.
+    pub(super) fn urge(&mut self, index: usize, urge: Urge) {
+        let place = &mut self.places[index];
+        let is_outweighed = matches!(
+            (&place.urge, &urge),
+            (Some(Urge::Written(_)), Urge::Read(_))
+        );
+        if self.closed || place.leaves || is_outweighed {
+            return;
+        }
+        place.urge = Some(urge);
+        match place.state {
+            State::Idle => self.enqueue(number(index)),
+            State::Ready => {
+                let (line, queue) = (place.line as usize, place.queue);
+                self.lines[line].bring_forward(queue, number(index));
+            }
+            State::Running => {}
+        }
+    }
+
     /// Lets a seat that is idle be due no later than this.
     pub(super) fn hasten(&mut self, index: usize, due: Timestamp) {
         let place = &self.places[index];
@@ -276,7 +317,7 @@ impl Agenda {
     pub(super) fn close(&mut self) {
         self.closed = true;
         for place in &mut self.places {
-            place.bell = None;
+            (place.bell, place.urge) = (None, None);
         }
     }
 
@@ -303,8 +344,9 @@ impl Agenda {
     fn ticket(&mut self, index: u32) -> Ticket {
         let place = &mut self.places[index as usize];
         place.state = State::Running;
-        let bell = place.bell.take();
+        let (bell, urge) = (place.bell.take(), place.urge.take());
         Ticket {
+            urge,
             index: index as usize,
             due: place.due.filter(|due| *due <= self.now),
             bell,
@@ -339,10 +381,11 @@ impl Agenda {
         place.state = State::Ready;
         let (number, queue) = (place.line, place.queue);
         let line = &mut self.lines[number as usize];
-        match place.bell {
+        if place.bell.is_some() || place.urge.is_some() {
             // Somebody waits.
-            Some(_) => line.push_front(queue, index),
-            None => line.push_back(queue, index),
+            line.push_front(queue, index);
+        } else {
+            line.push_back(queue, index);
         }
         if !line.has_turn {
             line.has_turn = true;
@@ -388,6 +431,16 @@ impl Line {
         self.turns.push_front(queue);
     }
 
+    /// Lets somebody who is ready go before everybody.
+    fn bring_forward(&mut self, queue: Queue, index: u32) {
+        if let Some(ready) = self.queues.get_mut(&queue) {
+            ready.retain(|other| *other != index);
+            ready.push_front(index);
+            self.turns.retain(|other| *other != queue);
+            self.turns.push_front(queue);
+        }
+    }
+
     fn next(&mut self) -> Option<u32> {
         let queue = self.turns.pop_front()?;
         let ready = self.queues.get_mut(&queue)?;
@@ -404,196 +457,4 @@ impl Line {
 /// Indices fit 32 bits: so many seats fit no memory.
 fn number(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_millis(seconds * 1000)
-    }
-
-    fn started(agenda: &mut Agenda, now: i64) -> Vec<usize> {
-        agenda.advance(at(now));
-        std::iter::from_fn(|| agenda.start(at(now)))
-            .map(|ticket| ticket.index)
-            .collect()
-    }
-
-    #[test]
-    fn who_is_hastened_is_due_sooner_and_nobody_later() {
-        let mut agenda = Agenda::new([8]);
-        let far = agenda.add(0, 0, Some(at(100)));
-        let near = agenda.add(0, 1, Some(at(5)));
-        let manual = agenda.add(0, 2, None);
-        for index in [far, near, manual] {
-            agenda.hasten(index, at(10));
-        }
-        assert_eq!(started(&mut agenda, 9), [near]);
-        assert_eq!(started(&mut agenda, 10), [far]);
-        assert_eq!(started(&mut agenda, 200), [0; 0]);
-    }
-
-    /// Adds so many to a line, all due at 1.
-    fn add(agenda: &mut Agenda, count: usize, line: usize) {
-        for _ in 0..count {
-            agenda.add(line, 0, Some(at(1)));
-        }
-    }
-
-    #[test]
-    fn due_sources_begin_in_order_and_never_twice_at_once() {
-        let mut agenda = Agenda::new([8]);
-        for due in [30, 10, 20] {
-            agenda.add(0, 0, Some(at(due)));
-        }
-        agenda.add(0, 0, None);
-        assert_eq!(agenda.next_look(), Some(at(10)));
-        assert_eq!(started(&mut agenda, 20), [1, 2]);
-        assert_eq!(started(&mut agenda, 1_000), [0]);
-        assert_eq!(started(&mut agenda, 2_000), [0; 0]);
-        agenda.finish(1, Some(at(2_010)));
-        assert_eq!(started(&mut agenda, 2_010), [1]);
-    }
-
-    #[test]
-    fn a_poll_by_hand_never_joins_the_one_in_flight() {
-        let mut agenda = Agenda::new([8]);
-        agenda.add(0, 0, Some(at(10)));
-        agenda.advance(at(10));
-        let first = agenda.start(at(10)).expect("due");
-        assert!(first.bell.is_none() && first.due == Some(at(10)));
-        let _heard = agenda.ask(0).expect("open");
-        assert!(agenda.start(at(11)).is_none());
-        agenda.finish(0, Some(at(40)));
-        let second = agenda.start(at(11)).expect("asked for");
-        assert!(second.bell.is_some() && second.due.is_none());
-        agenda.finish(0, Some(at(40)));
-        assert_eq!(started(&mut agenda, 39), [0; 0]);
-        assert_eq!(started(&mut agenda, 40), [0]);
-    }
-
-    #[test]
-    fn a_manual_source_begins_only_when_asked() {
-        let mut agenda = Agenda::new([8]);
-        agenda.add(0, 0, None);
-        assert_eq!(started(&mut agenda, 1_000_000), [0; 0]);
-        let _heard = agenda.ask(0);
-        assert_eq!(started(&mut agenda, 1_000_000), [0]);
-    }
-
-    #[test]
-    fn dead_upstreams_leave_places_to_others() {
-        const DEAD: usize = 5;
-        let mut agenda = Agenda::new([1000; DEAD + 1]);
-        for line in 0..DEAD {
-            add(&mut agenda, 500, line);
-        }
-        assert!(started(&mut agenda, 1).len() < POLLS_MAX);
-        agenda.add(DEAD, 0, Some(at(2)));
-        assert_eq!(started(&mut agenda, 2), [DEAD * 500]);
-    }
-
-    #[test]
-    fn an_upstream_has_at_most_its_connections_at_work() {
-        let mut agenda = Agenda::new([3]);
-        add(&mut agenda, 10, 0);
-        assert_eq!(started(&mut agenda, 1), [0, 1, 2]);
-        agenda.finish(1, None);
-        assert_eq!(started(&mut agenda, 1), [3]);
-    }
-
-    #[test]
-    fn neither_many_partitions_nor_their_first_polls_hold_up_others_of_their_upstream() {
-        let mut agenda = Agenda::new([1]);
-        add(&mut agenda, 100, 0);
-        assert_eq!(started(&mut agenda, 1), [0]);
-        agenda.add(0, 1, Some(at(2)));
-        agenda.finish(0, Some(at(2)));
-        // The first of many, which is due again, and another source are next in turn with those
-        // that were never polled.
-        let mut next = Vec::new();
-        for _ in 0..6 {
-            next.extend(started(&mut agenda, 2));
-            agenda.finish(next[next.len() - 1], None);
-        }
-        assert_eq!(next, [1, 0, 100, 2, 3, 4]);
-        // Who asks by hand goes first of all.
-        let _heard = agenda.ask(100);
-        let _heard = agenda.ask(0);
-        assert_eq!(started(&mut agenda, 2), [0]);
-        agenda.finish(0, None);
-        assert_eq!(started(&mut agenda, 2), [100]);
-    }
-
-    #[test]
-    fn a_full_disk_pauses_all_then_one_finds_out() {
-        let mut agenda = Agenda::new([8, 8]);
-        add(&mut agenda, 2, 0);
-        add(&mut agenda, 2, 1);
-        agenda.pause(at(1));
-        assert_eq!(started(&mut agenda, 1), [0; 0]);
-        assert_eq!(agenda.next_look(), Some(at(11)));
-        agenda.advance(at(11));
-        let probe = agenda.start(at(11)).expect("a probe");
-        assert!(probe.doubtful && agenda.start(at(11)).is_none());
-        assert!(agenda.trust());
-        assert_eq!(started(&mut agenda, 11).len(), 3);
-    }
-
-    #[test]
-    fn who_left_is_not_polled_and_its_place_is_taken_again() {
-        let mut agenda = Agenda::new([1]);
-        add(&mut agenda, 4, 0);
-        assert_eq!(started(&mut agenda, 1), [0]);
-        // One is at work, two are ready; the fourth goes on.
-        (0..3).for_each(|index| agenda.remove(index));
-        assert_eq!(agenda.vacated(), [0; 0]);
-        assert!(agenda.ask(1).is_none());
-        agenda.finish(0, Some(at(2)));
-        assert_eq!(started(&mut agenda, 1), [3]);
-        assert_eq!(agenda.vacated(), [0, 1, 2]);
-        agenda.finish(3, Some(at(9)));
-        assert_eq!(agenda.add(0, 0, Some(at(7))), 2);
-        assert_eq!(started(&mut agenda, 6), [0; 0]);
-        assert_eq!(started(&mut agenda, 7), [2]);
-        agenda.remove(3);
-        assert_eq!(agenda.vacated(), [3]);
-        agenda.finish(2, None);
-        assert_eq!(started(&mut agenda, 9), [0; 0]);
-    }
-
-    #[test]
-    fn nothing_begins_after_the_close() {
-        let mut agenda = Agenda::new([8]);
-        agenda.add(0, 0, Some(at(1)));
-        let heard = agenda.ask(0).expect("open");
-        agenda.close();
-        assert_eq!(started(&mut agenda, 1), [0; 0]);
-        assert!(agenda.ask(0).is_none());
-        assert!(heard.has_changed().is_err());
-    }
-
-    #[test]
-    fn polls_by_hand_leave_no_heap_behind() {
-        let mut agenda = Agenda::new([8]);
-        agenda.add(0, 0, Some(at(1_000_000)));
-        for n in 0..10_000 {
-            let _heard = agenda.ask(0);
-            assert_eq!(started(&mut agenda, 1), [0]);
-            agenda.finish(0, Some(at(1_000_000 + n)));
-        }
-        assert!(agenda.heap.len() <= 66, "{}", agenda.heap.len());
-    }
-
-    #[test]
-    fn a_clock_that_steps_back_takes_the_times_along() {
-        let mut agenda = Agenda::new([8]);
-        agenda.advance(at(10_000));
-        agenda.add(0, 0, Some(at(10_030)));
-        assert_eq!(started(&mut agenda, 6_400), [0; 0]);
-        assert_eq!(agenda.next_look(), Some(at(6_430)));
-        assert_eq!(started(&mut agenda, 6_430), [0]);
-    }
 }
