@@ -27,6 +27,13 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// What all headers of the kind begin with; an untrusted caller sets none of them.
 pub(super) const FORWARDED_PREFIX: &str = "x-forwarded-";
+/// What a caller, or a proxy in front, says of the server that it called: answers quote it.
+pub(super) const TOLD_OF_SERVER: [HeaderName; 4] = [
+    FORWARDED,
+    FORWARDED_HOST,
+    HeaderName::from_static("x-forwarded-port"),
+    FORWARDED_PROTO,
+];
 /// The same by other names.
 pub(super) const FORWARDED_ALIASES: [HeaderName; 2] =
     [FORWARDED, HeaderName::from_static("x-real-ip")];

@@ -129,6 +129,10 @@ impl Call {
             // As a poll would ask, which any answer to this caller may be.
             upstream.insert_header(ACCEPT, observing.accept.clone())?;
             upstream.insert_header(ACCEPT_ENCODING, "identity")?;
+            // What the caller wrote as its `Host` would stand in links, for everybody to follow.
+            for name in forward::TOLD_OF_SERVER {
+                upstream.remove_header(&name);
+            }
             self.observing = Some(Observing {
                 sent_at: Instant::now(),
                 head: None,
