@@ -29,6 +29,13 @@ impl Timestamp {
         Self(millis)
     }
 
+    /// The point that RFC 3339 writes so, `2026-11-23T18:00:00Z`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let point = DateTime::parse_from_rfc3339(text).ok()?;
+        Some(Self(point.timestamp_millis()))
+    }
+
     /// Milliseconds since the Unix epoch.
     #[must_use]
     pub const fn as_millis(self) -> i64 {

@@ -1,5 +1,6 @@
 //! The words in which deliveries are named, listed, and remembered as told.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use super::{LaneId, SourceId};
@@ -99,6 +100,64 @@ pub struct DeliveryQuery {
     pub endpoint: Name,
     /// Kinds by source that the endpoint hears.
     pub hears: Vec<(SourceId, Vec<Kind>)>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// What somebody does to a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// It is due now; one that is settled goes out once more, its schedule of retries anew.
+    Retry,
+    /// It is given up, and its subject goes on.
+    Skip,
+}
+
+/// What came of a [`Deed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steered {
+    /// It is done, or was so before.
+    Done,
+    /// Not done: this one of its subject goes first.
+    Blocked(DeliveryId),
+    /// Not done: it has come to this end already.
+    Settled(DeliveryState),
+    /// Not done: retention took the event.
+    Gone,
+    /// There is no such delivery.
+    Unknown,
+}
+
+/// What came of sending an endpoint a source's events from some sequence on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rewound {
+    /// They are pending, but for those that it has had.
+    Done,
+    /// Not done: the endpoint does not hear the source.
+    Unheard,
+    /// Not done: there is no such event yet, this is the newest; 0: there is none at all.
+    Ahead(u64),
+    /// Not done: it is no longer retained, this is the oldest that is.
+    Gone(u64),
+    /// Not done: the endpoint has had so many of them, more than can be told from the others.
+    TooMany(u64),
+}
+
+/// Which settled deliveries to replay.
+#[derive(Debug, Clone)]
+pub struct ReplayQuery {
+    /// Of this endpoint.
+    pub endpoint: Name,
+    /// In one of these states, [`DeliveryState::Dead`] or [`DeliveryState::Delivered`].
+    pub states: Vec<DeliveryState>,
+    /// Kinds by source.
+    pub kinds: HashMap<SourceId, Vec<Kind>>,
+    /// Whose events were committed then or later.
+    pub since: Timestamp,
+    /// Whose events were committed then or before.
+    pub until: Timestamp,
+    /// After this one, in the order of their ids.
+    pub after: Option<DeliveryId>,
     /// At most so many.
     pub limit: usize,
 }

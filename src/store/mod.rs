@@ -300,6 +300,42 @@ impl Store {
         store.disabled().await
     }
 
+    /// Switches an endpoint off, until [`Self::enable`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn disable(&self, endpoint: &Name) -> Result<(), StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.disable(endpoint).await
+    }
+
+    /// Endpoints that are paused, until [`Self::resume`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn paused(&self) -> Result<BTreeSet<String>, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.paused().await
+    }
+
+    /// Remembers that an endpoint is paused.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn pause(&self, endpoint: &Name) -> Result<(), StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.pause(endpoint).await
+    }
+
+    /// Forgets that an endpoint was paused.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn resume(&self, endpoint: &Name) -> Result<(), StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.resume(endpoint).await
+    }
+
     /// How endpoints have failed since they last accepted something, those that have.
     ///
     /// # Errors
@@ -327,6 +363,15 @@ impl Store {
         store.events(query).await
     }
 
+    /// Where a reader of the feed stands who has read up to this event.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] when it is not there, or not any more.
+    pub async fn cursor(&self, id: EventId) -> Result<Cursor, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.cursor(id).await
+    }
+
     /// One event by id.
     ///
     /// # Errors
@@ -343,6 +388,73 @@ impl Store {
     pub async fn deliveries(&self, query: DeliveryQuery) -> Result<Vec<Delivery>, StoreError> {
         let Backend::Sqlite(store) = &self.backend;
         store.deliveries(query).await
+    }
+
+    /// One delivery; whether the endpoint hears it is for the caller to tell, as in
+    /// [`DeliveryQuery::hears`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.delivery(id).await
+    }
+
+    /// Does something to deliveries of one endpoint; what came of each. Its deliverer rests
+    /// meanwhile, and reads its lanes anew.
+    ///
+    /// # Errors
+    /// [`StoreError`]; those before may be done.
+    pub async fn steer(
+        &self,
+        deliveries: Vec<DeliveryId>,
+        deed: Deed,
+    ) -> Result<Vec<Steered>, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.steer(deliveries, deed).await
+    }
+
+    /// Makes an endpoint's view of a source begin at `sequence` again: what came since and the
+    /// endpoint has not had is pending. Its deliverer rests meanwhile, and reads its lanes anew.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn rewind(
+        &self,
+        endpoint: &Name,
+        source: SourceId,
+        sequence: u64,
+    ) -> Result<Rewound, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.rewind(endpoint, source, sequence).await
+    }
+
+    /// Settled deliveries whose events are still there, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn replayable(&self, query: ReplayQuery) -> Result<Vec<DeliveryId>, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.replayable(query).await
+    }
+
+    /// Parked deliveries of an endpoint that wait for a retry.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn waiting_count(&self, endpoint: &Name) -> Result<u64, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.waiting_count(endpoint).await
+    }
+
+    /// Forgets everything that an endpoint was still to be sent; how many deliveries had been
+    /// tried or were blocked. Its deliverer rests meanwhile, and reads its lanes anew.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a part may be forgotten.
+    pub async fn drop_backlog(&self, endpoint: &Name) -> Result<u64, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.drop_backlog(endpoint).await
     }
 
     /// Attempts of one delivery, oldest first.

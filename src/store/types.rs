@@ -367,6 +367,8 @@ pub struct Parked {
     pub at: Timestamp,
     /// Attempts made so far.
     pub attempts: u32,
+    /// Those of them that were made before it was last replayed.
+    pub earlier: u32,
     /// When it is due; `None`: it waits behind an earlier event of its subject.
     pub due: Option<Timestamp>,
 }
@@ -455,6 +457,9 @@ pub struct Attempt {
 
 /// [`Attempt::error`] of an attempt without a webhook, because none could be written.
 pub const UNWRITTEN: &str = "render";
+
+/// [`Attempt::error`] of a delivery that somebody gave up: no webhook was sent.
+pub const SKIPPED: &str = "skipped";
 
 /// Where a reader of the feed stands: after this event of this commit. Opaque to clients: the
 /// order in which commits became visible, so that a late commit is never skipped.

@@ -332,6 +332,7 @@ impl Lane {
                 delivery,
                 kind: slot.kind,
                 attempts: 0,
+                earlier: 0,
                 at: slot.at,
                 event: slot.event.take(),
             });
@@ -342,6 +343,7 @@ impl Lane {
             delivery,
             kind: waiting.kind,
             attempts: waiting.attempts,
+            earlier: waiting.earlier,
             at: waiting.at,
             event: None,
         })

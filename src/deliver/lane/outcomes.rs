@@ -46,6 +46,7 @@ impl Lane {
                 subject: row.subject.clone(),
                 at: row.committed_at,
                 attempts: row.attempt.number,
+                earlier: 0,
                 stage: Stage::Held,
             };
             self.waiting.insert(key, waiting);

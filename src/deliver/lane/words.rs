@@ -71,6 +71,7 @@ pub(in crate::deliver) struct Waiting {
     pub(in crate::deliver) subject: Subject,
     pub(in crate::deliver) at: Timestamp,
     pub(in crate::deliver) attempts: u32,
+    pub(in crate::deliver) earlier: u32,
     pub(in crate::deliver) stage: Stage,
 }
 
@@ -99,6 +100,8 @@ pub(in crate::deliver) struct Start {
     pub(in crate::deliver) kind: Kind,
     /// Attempts made before.
     pub(in crate::deliver) attempts: u32,
+    /// Those of them that count no more for the schedule.
+    pub(in crate::deliver) earlier: u32,
     /// When the event was committed.
     pub(in crate::deliver) at: Timestamp,
     /// All of it, unless it must be loaded.
@@ -137,6 +140,7 @@ impl Slot {
             subject: self.subject,
             at: self.at,
             attempts: 0,
+            earlier: 0,
             due: None,
         }
     }
@@ -149,6 +153,7 @@ impl Waiting {
             subject: row.subject,
             at: row.at,
             attempts: row.attempts,
+            earlier: row.earlier,
             stage,
         }
     }

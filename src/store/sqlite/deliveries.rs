@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::lanes::{kind_of, source_name};
 use super::settle::{ACCEPTED, DEAD, PASSED_OVER};
-use super::{At, Sqlite, impossible, stored};
+use super::{At, Sqlite, impossible, steer, stored};
 use crate::digest::Digest;
 use crate::event::{EventId, EventKey, Kind, ORDINAL_MAX, Partition};
 use crate::name::Name;
@@ -24,6 +24,13 @@ impl Sqlite {
         query: DeliveryQuery,
     ) -> Result<Vec<Delivery>, StoreError> {
         self.read(move |connection| list(connection, &query)).await
+    }
+
+    pub(in crate::store) async fn delivery(
+        &self,
+        id: DeliveryId,
+    ) -> Result<Option<Delivery>, StoreError> {
+        self.read(move |connection| one(connection, id)).await
     }
 
     pub(in crate::store) async fn attempts(
@@ -63,6 +70,18 @@ struct Lane {
     hears: i64,
 }
 
+impl Lane {
+    /// Reads `id, source, watermark`; it hears nothing yet.
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: LaneId(row.get(0)?),
+            source: SourceId(row.get(1)?),
+            watermark: EventKey::from_number(row.get(2)?),
+            hears: 0,
+        })
+    }
+}
+
 /// A delivery before its names are looked up.
 struct Found {
     id: DeliveryId,
@@ -100,19 +119,63 @@ fn list(connection: &Connection, query: &DeliveryQuery) -> Result<Vec<Delivery>,
     named.collect()
 }
 
+fn one(connection: &Connection, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
+    let sql = "SELECT id, source, watermark, endpoint FROM lanes WHERE id = ?1";
+    let lane = connection
+        .prepare_cached(sql)?
+        .query_one([id.lane.0], |row| {
+            Ok((Lane::of(row)?, row.get::<_, String>(3)?))
+        })
+        .optional()?;
+    let Some((lane, endpoint)) = lane else {
+        return Ok(None);
+    };
+    let endpoint = Name::parse(&endpoint).map_err(|_| impossible("an endpoint's name"))?;
+    let key = [id.lane.0, id.event.number()];
+    let sql = "SELECT event, kind, subject, attempts, due, committed_at, settled_at, state
+        FROM parked WHERE lane = ?1 AND event = ?2";
+    let mut query = connection.prepare_cached(sql)?;
+    let mut rows = query.query(key)?;
+    if let Some(row) = rows.next()? {
+        let state = match row.get(7)? {
+            DEAD => DeliveryState::Dead,
+            _ => DeliveryState::Pending,
+        };
+        let found = Found::of(row, &lane)?;
+        return found.named(connection, &endpoint, state).map(Some);
+    }
+    let sql = "SELECT event, kind, subject, number, NULL, committed_at, at + duration_ms
+        FROM attempts WHERE lane = ?1 AND event = ?2 AND outcome = 1 LIMIT 1";
+    let mut query = connection.prepare_cached(sql)?;
+    let mut rows = query.query(key)?;
+    if let Some(row) = rows.next()? {
+        let found = Found::of(row, &lane)?;
+        let state = DeliveryState::Delivered;
+        return found.named(connection, &endpoint, state).map(Some);
+    }
+    let Some((kind, words, committed_at)) = steer::ahead(connection, id)? else {
+        return Ok(None);
+    };
+    let found = Found {
+        id,
+        source: lane.source,
+        kind: kind_of(kind)?,
+        line: words,
+        attempts: 0,
+        due: None,
+        committed_at,
+        settled_at: None,
+    };
+    let state = DeliveryState::Pending;
+    found.named(connection, &endpoint, state).map(Some)
+}
+
 /// The endpoint's lanes; for pending deliveries those of which it still hears something.
 fn lanes(connection: &Connection, query: &DeliveryQuery) -> Result<Vec<Lane>, StoreError> {
     let sql = "SELECT id, source, watermark FROM lanes WHERE endpoint = ?1";
     let mut lanes = connection
         .prepare_cached(sql)?
-        .query_map([query.endpoint.as_str()], |row| {
-            Ok(Lane {
-                id: LaneId(row.get(0)?),
-                source: SourceId(row.get(1)?),
-                watermark: EventKey::from_number(row.get(2)?),
-                hears: 0,
-            })
-        })?
+        .query_map([query.endpoint.as_str()], Lane::of)?
         .collect::<Result<Vec<_>, _>>()?;
     let heard: std::collections::HashMap<_, _> = query
         .hears

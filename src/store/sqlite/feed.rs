@@ -36,6 +36,23 @@ impl Sqlite {
         self.read(move |connection| page(connection, &query)).await
     }
 
+    pub(in crate::store) async fn cursor(&self, id: EventId) -> Result<Cursor, StoreError> {
+        self.read(move |connection| {
+            let sql = "SELECT position FROM commits WHERE generation = ?1 AND salt = ?2";
+            let mut query = connection.prepare_cached(sql)?;
+            let (key, salt) = (id.key(), id.salt().cast_signed());
+            let position = query.query_one([key.generation(), salt], |row| row.get(0));
+            match position.optional()? {
+                Some(position) => Ok(Cursor {
+                    position: Position(position),
+                    ordinal: i64::from(key.ordinal()),
+                }),
+                None => Err(StoreError::Gone(oldest(connection)?)),
+            }
+        })
+        .await
+    }
+
     pub(in crate::store) async fn event(&self, id: EventId) -> Result<Option<Event>, StoreError> {
         self.read(move |connection| {
             let found = lanes::load(connection, id.key(), &mut Unpacker::new())?;

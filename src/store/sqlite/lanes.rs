@@ -79,7 +79,8 @@ impl Sqlite {
         limit: usize,
     ) -> Result<Vec<Parked>, StoreError> {
         self.read(move |connection| {
-            let sql = "SELECT event, kind, subject, committed_at, attempts, due FROM parked
+            let sql =
+                "SELECT event, kind, subject, committed_at, attempts, due, earlier FROM parked
                 INDEXED BY parked_waiting
                 WHERE lane = ?1 AND state = 0 ORDER BY due, event LIMIT ?2";
             let mut query = connection.prepare_cached(sql)?;
@@ -99,7 +100,8 @@ impl Sqlite {
         subject: Subject,
     ) -> Result<Option<Parked>, StoreError> {
         self.read(move |connection| {
-            let sql = "SELECT event, kind, subject, committed_at, attempts, NULL FROM parked
+            let sql =
+                "SELECT event, kind, subject, committed_at, attempts, NULL, earlier FROM parked
                 INDEXED BY parked_blocked
                 WHERE lane = ?1 AND subject = ?2 AND state = 1 ORDER BY event LIMIT 1";
             let mut query = connection.prepare_cached(sql)?;
@@ -347,7 +349,7 @@ pub(super) fn kind_of(number: i64) -> Result<Kind, StoreError> {
     Kind::from_number(number).ok_or_else(|| impossible("a kind of event"))
 }
 
-/// Reads `event, kind, subject, committed_at, attempts, due`.
+/// Reads `event, kind, subject, committed_at, attempts, due, earlier`.
 fn read_parked(row: &Row<'_>) -> Result<Parked, StoreError> {
     Ok(Parked {
         event: EventKey::from_number(row.get(0)?),
@@ -355,6 +357,7 @@ fn read_parked(row: &Row<'_>) -> Result<Parked, StoreError> {
         subject: row.get::<_, String>(2)?.into(),
         at: row.get::<_, At>(3)?.0,
         attempts: row.get(4)?,
+        earlier: row.get(6)?,
         due: row.get::<_, Option<At>>(5)?.map(|at| at.0),
     })
 }

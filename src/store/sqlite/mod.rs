@@ -20,10 +20,13 @@ mod peek;
 mod readers;
 mod renderings;
 mod retain;
+mod rewind;
 mod schema;
 mod settle;
 mod sources;
+mod steer;
 mod sweep;
+mod switches;
 #[cfg(test)]
 mod tests;
 mod unseen;

@@ -6,7 +6,7 @@ use super::Sqlite;
 use super::settle::PASSED_OVER;
 use crate::digest::Digest;
 use crate::event::Written;
-use crate::store::{DeliveryId, StoreError, Told, UNWRITTEN};
+use crate::store::{DeliveryId, SKIPPED, StoreError, Told, UNWRITTEN};
 
 /// Settings beyond so many are looked through for those that no attempt refers to, which reads all
 /// attempts: far more than anybody changes them within a week.
@@ -29,16 +29,20 @@ fn told(connection: &Connection, delivery: DeliveryId) -> Result<Option<Told>, S
     let sql = "SELECT rendering, settings FROM attempts
         LEFT JOIN renderings ON digest = rendering
         WHERE lane = ?1 AND event = ?2 AND outcome <> ?3 AND error IS NOT ?4
+            AND error IS NOT ?5
         ORDER BY number LIMIT 1";
     let mut query = connection.prepare_cached(sql)?;
     let (lane, event) = (delivery.lane.0, delivery.event.number());
     let row = query
-        .query_one(params![lane, event, PASSED_OVER, UNWRITTEN], |row| {
-            Ok(Told {
-                digest: row.get::<_, Option<[u8; 16]>>(0)?.map(Digest::from_bytes),
-                settings: row.get::<_, Option<String>>(1)?.map(Into::into),
-            })
-        })
+        .query_one(
+            params![lane, event, PASSED_OVER, UNWRITTEN, SKIPPED],
+            |row| {
+                Ok(Told {
+                    digest: row.get::<_, Option<[u8; 16]>>(0)?.map(Digest::from_bytes),
+                    settings: row.get::<_, Option<String>>(1)?.map(Into::into),
+                })
+            },
+        )
         .optional()?;
     Ok(row)
 }

@@ -1,12 +1,12 @@
 //! Outcomes of deliveries become rows. All of it may be repeated: the caller does so after an
 //! error, not knowing what of it was written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::{At, Sqlite, counted, numbering, renderings};
+use super::{At, Sqlite, counted, numbering, renderings, switches};
 use crate::digest::Digest;
 use crate::name::Name;
 use crate::store::{Failing, LaneId, Parked, Settled, Settling, StoreError, Then};
@@ -57,23 +57,12 @@ impl Sqlite {
                 }
             }
             for endpoint in &settling.disabled {
-                let sql = "INSERT OR IGNORE INTO disabled(endpoint, at) VALUES (?1, ?2)";
-                let mut disable = connection.prepare_cached(sql)?;
-                disable.execute(params![endpoint.as_str(), now.as_millis()])?;
+                switches::disable(connection, endpoint, now)?;
             }
             if let Some((endpoint, failing)) = &settling.health {
                 note(connection, endpoint, failing.as_ref())?;
             }
             numbering::announce(connection, now, &rungs)
-        })
-        .await
-    }
-
-    pub(in crate::store) async fn disabled(&self) -> Result<BTreeSet<String>, StoreError> {
-        self.read(|connection| {
-            let mut query = connection.prepare_cached("SELECT endpoint FROM disabled")?;
-            let names = query.query_map([], |row| row.get(0))?;
-            Ok(names.collect::<Result<_, _>>()?)
         })
         .await
     }
@@ -95,22 +84,10 @@ impl Sqlite {
         })
         .await
     }
-
-    pub(in crate::store) async fn enable(&self, endpoint: &Name) -> Result<(), StoreError> {
-        let endpoint = endpoint.clone();
-        self.write(1, move |connection| {
-            let sql = "DELETE FROM disabled WHERE endpoint = ?1";
-            connection
-                .prepare_cached(sql)?
-                .execute([endpoint.as_str()])?;
-            note(connection, &endpoint, None)
-        })
-        .await
-    }
 }
 
 /// Keeps how an endpoint does.
-fn note(
+pub(super) fn note(
     connection: &Connection,
     endpoint: &Name,
     failing: Option<&Failing>,
@@ -188,6 +165,7 @@ fn follow(connection: &Connection, settled: &Settled) -> Result<(), StoreError> 
         subject: settled.subject.clone(),
         at: settled.committed_at,
         attempts: attempt.number,
+        earlier: 0,
         due: None,
     };
     match settled.then {
@@ -215,9 +193,11 @@ fn park(
     parked: &Parked,
     (state, settled_at): (i64, Option<i64>),
 ) -> Result<(), StoreError> {
-    let sql = "INSERT OR REPLACE INTO parked(lane, event, state, kind, subject, committed_at,
-            attempts, due, settled_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    // What was made earlier is only changed by a replay.
+    let sql = "INSERT INTO parked(lane, event, state, kind, subject, committed_at, attempts, due,
+            settled_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+        ON CONFLICT DO UPDATE SET state = ?3, attempts = ?7, due = ?8, settled_at = ?9";
     connection.prepare_cached(sql)?.execute(params![
         lane.0,
         parked.event.number(),

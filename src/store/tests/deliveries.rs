@@ -25,6 +25,7 @@ fn blocked(event: &Scanned) -> Parked {
         subject: event.subject.clone(),
         at: event.at,
         attempts: 0,
+        earlier: 0,
         due: None,
     }
 }

@@ -6,6 +6,7 @@ mod feed;
 mod opening;
 mod partitions;
 mod retention;
+mod steering;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

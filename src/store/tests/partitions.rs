@@ -48,6 +48,7 @@ async fn namesakes_of_two_partitions_are_two_items_with_two_lines_and_one_sequen
         subject: scanned[at].subject.clone(),
         at: place.now(),
         attempts: 0,
+        earlier: 0,
         due,
     };
     let rows = [(0, Some(place.now())), (1, None), (2, None)];

@@ -419,6 +419,7 @@ impl World {
                     subject: row.subject,
                     at: row.committed_at,
                     attempts: row.attempt.number,
+                    earlier: 0,
                     due: Some(due),
                 };
                 disk.parked.insert(key, parked);
