@@ -6,27 +6,39 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::worker::Errand;
 use crate::store::Fresh;
 use crate::time::Timestamp;
 
 /// Most commits that wait in an inbox with their events; of those beyond only the lane is kept.
 const FRESH_MAX: usize = 64;
 
+/// Most errands that wait for an endpoint to rest; each is a request that somebody waits for.
+const ERRANDS_MAX: usize = 64;
+
 /// Lanes of one endpoint whose sources committed events. Holds each lane once, so it is bounded by
 /// the number of sources.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Inbox {
     news: Mutex<News>,
     notify: Notify,
 }
 
 /// What an endpoint is told.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct News {
     /// Commits of lanes, with their events, in order.
     pub(super) fresh: Vec<(usize, Fresh)>,
     /// Lanes with something to read.
     pub(super) lanes: BTreeSet<usize>,
+    /// What is to be done once the endpoint rests.
+    pub(super) errands: Vec<Errand>,
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inbox")
+    }
 }
 
 impl Inbox {
@@ -48,12 +60,25 @@ impl Inbox {
         self.notify.notify_one();
     }
 
+    /// Asks for something to be done once the endpoint rests; whether there was room for that.
+    pub(super) fn ask(&self, errand: Errand) -> bool {
+        let mut news = self.news.lock();
+        let has_room = news.errands.len() < ERRANDS_MAX;
+        if has_room {
+            news.errands.push(errand);
+        }
+        drop(news);
+        self.notify.notify_one();
+        has_room
+    }
+
     /// What was told since the last call; waits for the first. Loses nothing when dropped: news
     /// are taken in the moment of returning.
     pub(super) async fn news(&self) -> News {
         loop {
             let news = std::mem::take(&mut *self.news.lock());
-            if !news.lanes.is_empty() || !news.fresh.is_empty() {
+            let is_none = news.lanes.is_empty() && news.fresh.is_empty();
+            if !is_none || !news.errands.is_empty() {
                 return news;
             }
             self.notify.notified().await;
@@ -65,6 +90,7 @@ impl Inbox {
 #[derive(Debug)]
 pub(super) struct Board {
     is_enabled: AtomicBool,
+    is_paused: AtomicBool,
     pending: AtomicU64,
     blocked: AtomicU64,
     /// Milliseconds since the epoch; [`NOTHING`]: nothing is pending.
@@ -75,9 +101,10 @@ const NOTHING: i64 = i64::MIN;
 
 // Each value stands for itself, so `Relaxed` is enough.
 impl Board {
-    pub(super) fn new(is_enabled: bool) -> Self {
+    pub(super) fn new((is_enabled, is_paused): (bool, bool)) -> Self {
         Self {
             is_enabled: AtomicBool::new(is_enabled),
+            is_paused: AtomicBool::new(is_paused),
             pending: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             oldest: AtomicI64::new(NOTHING),
@@ -87,6 +114,20 @@ impl Board {
     /// Switches the endpoint on or off; whether it was on.
     pub(super) fn switch(&self, is_enabled: bool) -> bool {
         self.is_enabled.swap(is_enabled, Ordering::Relaxed)
+    }
+
+    /// Pauses the endpoint or goes on with it.
+    pub(super) fn pause(&self, is_paused: bool) {
+        self.is_paused.store(is_paused, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.is_paused.load(Ordering::Relaxed)
+    }
+
+    /// Whether attempts are made.
+    pub(super) fn is_rung(&self) -> bool {
+        self.is_enabled() && !self.is_paused()
     }
 
     pub(super) fn holds(&self, pending: u64, blocked: u64) {

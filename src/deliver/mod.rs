@@ -13,6 +13,7 @@
 //! | `valve` | pure: how much an endpoint bears: concurrency, breaker, rate, for how long it fails |
 //! | `steady` | pure: the time by which retries are due, whatever is done to the clock |
 //! | `attempt` | one POST |
+//! | `steering` | what people ask of an endpoint: pause, replay, skip |
 //! | `trial` | one POST for a person who tries an endpoint |
 //! | `worker` | the task of an endpoint, which carries the above out |
 
@@ -22,6 +23,7 @@ mod lane;
 mod pace;
 mod queue;
 mod steady;
+mod steering;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -29,10 +31,11 @@ mod valve;
 mod verdict;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
@@ -44,9 +47,10 @@ use crate::event::{Event, Kind, OPERATIONAL_SOURCE, Trial};
 use crate::metrics::{DeliverMetrics, EndpointMetrics};
 use crate::name::Name;
 use crate::shutdown::{Phase, Shutdown};
-use crate::store::{Fresh, Position, SourceId, Store, StoreError};
+use crate::store::{Failing, Fresh, Position, SourceId, Store, StoreError};
 use crate::time::Timestamp;
 
+pub use steering::{Backlog, REPLAY_MAX, Replayed, SteerError};
 pub use trial::{Tried, try_endpoint};
 
 use board::{Board, Inbox};
@@ -86,12 +90,19 @@ pub enum StartError {
 /// The deliverer at work. Cheap to clone; dropping it stops nothing, [`Shutdown`] does.
 #[derive(Clone, Debug)]
 pub struct Deliverer {
-    endpoints: Arc<[Shown]>,
-    live: Live,
+    parts: Arc<Parts>,
+    sources: Arc<[(Name, SourceId)]>,
+    roster: Arc<Roster>,
     clients: Clients,
-    store: Store,
-    clock: Clock,
+    pace: Arc<Pace>,
     tasks: TaskTracker,
+}
+
+/// The endpoints there are.
+#[derive(Debug, Default)]
+struct Roster {
+    shown: RwLock<BTreeMap<Name, Arc<Shown>>>,
+    hearers: RwLock<Hearers>,
 }
 
 /// An endpoint as others may see it.
@@ -111,8 +122,11 @@ pub struct EndpointStatus {
     pub name: String,
     /// Scheme, host and port of its URL: paths and queries of webhooks are often secrets.
     pub url: String,
-    /// Whether it is rung; false after it answered 410 or failed for `disable_after`.
+    /// Whether it is rung; false after it answered 410, failed for `disable_after`, or was switched
+    /// off by somebody.
     pub enabled: bool,
+    /// Whether somebody has paused it.
+    pub paused: bool,
     /// Deliveries that have not come to an end. Counted to the last one when the endpoint is up to
     /// date, else every few seconds.
     pub pending: u64,
@@ -134,124 +148,149 @@ impl Deliverer {
     /// # Errors
     /// [`StartError`]; nothing is running then.
     pub async fn start(parts: Parts, sources: &[(Name, SourceId)]) -> Result<Self, StartError> {
-        let clients = Clients::new(parts.resolver).map_err(StartError::Client)?;
+        let clients = Clients::new(parts.resolver.clone()).map_err(StartError::Client)?;
         // Taken before the lanes are read: what is committed in between is told twice, not never.
         let fresh = parts.store.fresh();
         let news = parts.store.position();
         let after = *news.borrow();
-        let disabled = parts.store.disabled().await?;
-        let mut failing = parts.store.failing().await?;
-        let config = parts.live.load_full();
-        let pace = Arc::new(Pace::default());
-        let (mut shown, mut ready, mut hearers) = (Vec::new(), Vec::new(), Hearers::new());
+        let deliverer = Self {
+            parts: Arc::new(parts),
+            sources: sources.into(),
+            roster: Arc::default(),
+            clients,
+            pace: Arc::default(),
+            tasks: TaskTracker::new(),
+        };
+        let config = deliverer.parts.live.load_full();
+        let switches = Switches::read(&deliverer.parts.store).await?;
+        let mut ready = Vec::new();
         for endpoint in config.endpoints.values() {
-            let inbox = Arc::new(Inbox::default());
-            let is_enabled = !disabled.contains(endpoint.name.as_str());
-            let board = Arc::new(Board::new(is_enabled));
-            let metrics = parts.metrics.endpoint(endpoint.name.as_str());
-            metrics.enabled(is_enabled);
-            let heard = heard(endpoint, sources);
-            for (lane, (source, _)) in heard.iter().enumerate() {
-                let hearer = (Arc::clone(&inbox), lane);
-                hearers.entry(*source).or_default().push(hearer);
-            }
-            let now = parts.clock.now();
-            let queue = restore((&parts.store, now), endpoint, heard).await?;
-            shown.push(Shown {
-                name: endpoint.name.clone(),
-                url: endpoint.url.origin().ascii_serialization(),
-                board: Arc::clone(&board),
-                inbox: Arc::clone(&inbox),
-                metrics: metrics.clone(),
-            });
-            let worker = Worker {
-                endpoint: Arc::clone(endpoint),
-                live: Arc::clone(&parts.live),
-                store: parts.store.clone(),
-                clients: clients.clone(),
-                clock: parts.clock.clone(),
-                shutdown: parts.shutdown.clone(),
-                metrics,
-                inbox,
-                board,
-                pace: Arc::clone(&pace),
-            };
-            let failing = failing.remove(endpoint.name.as_str());
-            ready.push((worker, queue, failing));
+            ready.push(deliverer.admit(endpoint, &switches).await?);
         }
-        let tasks = TaskTracker::new();
         for (worker, queue, failing) in ready {
-            tasks.spawn(worker.run(queue, failing));
+            deliverer.tasks.spawn(worker.run(queue, failing));
         }
-        let (store, shutdown) = (parts.store, parts.shutdown);
-        let kept = store.clone();
-        let tell = tell(store, (fresh, news, after), hearers);
-        tasks.spawn(async move {
+        let (store, shutdown) = (
+            deliverer.parts.store.clone(),
+            deliverer.parts.shutdown.clone(),
+        );
+        let tell = tell(store, (fresh, news, after), Arc::clone(&deliverer.roster));
+        deliverer.tasks.spawn(async move {
             tokio::select! {
                 () = tell => {}
                 () = shutdown.reached(Phase::Draining) => {}
             }
         });
-        tasks.close();
-        Ok(Self {
-            endpoints: shown.into(),
-            live: parts.live,
-            clients,
-            store: kept,
-            clock: parts.clock,
-            tasks,
-        })
+        deliverer.tasks.close();
+        Ok(deliverer)
+    }
+
+    /// Takes an endpoint into the roster; what carries it out is still to be run.
+    async fn admit(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        switches: &Switches,
+    ) -> Result<(Worker, Queue, Option<Failing>), StoreError> {
+        let (parts, name) = (&self.parts, endpoint.name.as_str());
+        let is_enabled = !switches.disabled.contains(name);
+        let inbox = Arc::new(Inbox::default());
+        let board = Arc::new(Board::new((is_enabled, switches.paused.contains(name))));
+        let metrics = parts.metrics.endpoint(name);
+        metrics.enabled(board.is_rung());
+        let heard = heard(endpoint, &self.sources);
+        for (lane, (source, _)) in heard.iter().enumerate() {
+            let hearer = (Arc::clone(&inbox), lane);
+            let mut hearers = self.roster.hearers.write();
+            hearers.entry(*source).or_default().push(hearer);
+        }
+        let now = parts.clock.now();
+        let queue = restore((&parts.store, now), endpoint, heard.clone()).await?;
+        let (name, load) = (&endpoint.name, queue.load());
+        info!(endpoint = %name, pending = load.pending(), stuck = load.stuck, "endpoint is up");
+        let shown = Arc::new(Shown {
+            name: endpoint.name.clone(),
+            url: endpoint.url.origin().ascii_serialization(),
+            board: Arc::clone(&board),
+            inbox: Arc::clone(&inbox),
+            metrics: metrics.clone(),
+        });
+        let mut roster = self.roster.shown.write();
+        roster.insert(endpoint.name.clone(), shown);
+        drop(roster);
+        let worker = Worker {
+            endpoint: Arc::clone(endpoint),
+            heard,
+            live: Arc::clone(&parts.live),
+            store: parts.store.clone(),
+            clients: self.clients.clone(),
+            clock: parts.clock.clone(),
+            shutdown: parts.shutdown.clone(),
+            metrics,
+            inbox,
+            board,
+            pace: Arc::clone(&self.pace),
+        };
+        Ok((
+            worker,
+            queue,
+            switches.failing.get(endpoint.name.as_str()).cloned(),
+        ))
     }
 
     /// How each endpoint stands, by name.
     #[must_use]
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
-        let now = self.clock.now();
-        let status = |shown: &Shown| {
+        let now = self.parts.clock.now();
+        let status = |shown: &Arc<Shown>| {
             let (pending, blocked_subjects) = shown.board.held();
             let oldest = shown.board.oldest_at().filter(|_| pending > 0);
             EndpointStatus {
                 name: shown.name.to_string(),
                 url: shown.url.clone(),
                 enabled: shown.board.is_enabled(),
+                paused: shown.board.is_paused(),
                 pending,
                 oldest_pending_seconds: oldest.map(|at| now.since(at).as_secs()),
                 blocked_subjects,
             }
         };
-        self.endpoints.iter().map(status).collect()
+        self.roster.shown.read().values().map(status).collect()
     }
 
-    /// Rings an endpoint again that was switched off, beginning with what is pending. False when
-    /// no endpoint has this name.
-    ///
-    /// # Errors
-    /// [`StoreError`]; the endpoint stays as it was.
-    pub async fn enable(&self, endpoint: &str) -> Result<bool, StoreError> {
-        let found = self
-            .endpoints
-            .iter()
-            .find(|shown| shown.name.as_str() == endpoint);
-        let Some(shown) = found else { return Ok(false) };
-        self.store.enable(&shown.name).await?;
-        shown.board.switch(true);
-        shown.metrics.enabled(true);
-        // An endpoint hears something, so it has a first lane; the poke makes it look around.
-        shown.inbox.poke([0]);
-        Ok(true)
+    fn shown(&self, endpoint: &str) -> Result<Arc<Shown>, SteerError> {
+        let roster = self.roster.shown.read();
+        let shown = roster.get(endpoint).cloned();
+        shown.ok_or_else(|| SteerError::Unknown(endpoint.to_owned()))
     }
 
     /// Sends an endpoint one webhook that nothing happened for; `None` when none has this name.
     pub async fn test(&self, endpoint: &str) -> Option<Tried> {
-        let endpoint = Arc::clone(self.live.load().endpoints.get(endpoint)?);
-        let (now, salt) = (self.clock.now(), fastrand::u64(..));
+        let endpoint = Arc::clone(self.parts.live.load().endpoints.get(endpoint)?);
+        let (now, salt) = (self.parts.clock.now(), fastrand::u64(..));
         let event = Event::trial(Trial::Own, endpoint.name.as_str(), now, salt);
-        Some(trial::send(&endpoint, &event, &self.clients, &self.clock).await)
+        Some(trial::send(&endpoint, &event, &self.clients, &self.parts.clock).await)
     }
 
     /// Resolves once a drain is done: attempts in flight have ended, their outcomes are on disk.
     pub async fn drained(&self) {
         self.tasks.wait().await;
+    }
+}
+
+/// What the store remembers of endpoints.
+struct Switches {
+    disabled: BTreeSet<String>,
+    paused: BTreeSet<String>,
+    failing: BTreeMap<String, Failing>,
+}
+
+impl Switches {
+    async fn read(store: &Store) -> Result<Self, StoreError> {
+        Ok(Self {
+            disabled: store.disabled().await?,
+            paused: store.paused().await?,
+            failing: store.failing().await?,
+        })
     }
 }
 
@@ -303,8 +342,6 @@ async fn restore(
     for (lane, parked) in waiting {
         queue.restore(lane, parked);
     }
-    let load = queue.load();
-    info!(endpoint = %endpoint.name, pending = load.pending(), stuck = load.stuck, "endpoint is up");
     Ok(queue)
 }
 
@@ -320,7 +357,7 @@ async fn tell(
         watch::Receiver<Position>,
         Position,
     ),
-    hearers: Hearers,
+    roster: Arc<Roster>,
 ) {
     loop {
         let next = async {
@@ -336,6 +373,7 @@ async fn tell(
             Some(told) = next => {
                 if told.position == Position(after.0 + 1) {
                     after = told.position;
+                    let hearers = roster.hearers.read();
                     for (inbox, lane) in hearers.get(&told.source).into_iter().flatten() {
                         inbox.tell(*lane, told.clone());
                     }
@@ -354,6 +392,7 @@ async fn tell(
         match store.news(after).await {
             Ok((sources, position)) => {
                 after = position;
+                let hearers = roster.hearers.read();
                 let told = sources.iter().filter_map(|source| hearers.get(source));
                 for (inbox, lane) in told.flatten() {
                     inbox.poke([*lane]);

@@ -93,7 +93,8 @@ impl DeliverMetrics {
             ),
             enabled: gauge(
                 "doorbell_endpoint_enabled",
-                "Whether the endpoint is rung; 0 after it answered 410 or failed for too long.",
+                "Whether the endpoint is rung; 0 after it answered 410 or failed for too long, and while \
+                 somebody has it paused or disabled.",
             ),
         }
     }
@@ -121,11 +122,13 @@ impl DeliverMetrics {
 }
 
 impl EndpointMetrics {
-    /// An attempt was accepted, `lag_seconds` after its event was committed.
-    pub fn accepted(&self, duration_seconds: f64, lag_seconds: f64) {
+    /// An attempt was accepted, `lag_seconds` after its event was committed, if that counts.
+    pub fn accepted(&self, duration_seconds: f64, lag_seconds: Option<f64>) {
         self.delivered_attempts.inc();
         self.duration.observe(duration_seconds);
-        self.lag.observe(lag_seconds);
+        if let Some(lag_seconds) = lag_seconds {
+            self.lag.observe(lag_seconds);
+        }
     }
 
     /// An attempt failed.

@@ -121,7 +121,8 @@ async fn an_endpoint_that_failed_for_too_long_is_switched_off_and_the_others_are
     let running = house.start(vec![hopeless]).await;
     assert!(!running.deliverer.endpoints()[0].enabled);
     assert_eq!(failures(&house).await, Some(8));
-    assert!(running.deliverer.enable("ops").await.expect("enables"));
+    let enabled = running.deliverer.enable("ops", Backlog::Send).await;
+    enabled.expect("enables");
     for _ in 0..2 {
         receiver.next().await;
     }
@@ -143,7 +144,8 @@ async fn an_endpoint_is_not_told_that_it_was_switched_off_itself() {
     receiver.next().await;
     // It is on disk with the event that tells of it, which is pending.
     running.until(|status| status.pending == 2).await;
-    assert!(running.deliverer.enable("ops").await.expect("enables"));
+    let enabled = running.deliverer.enable("ops", Backlog::Send).await;
+    enabled.expect("enables");
     assert_eq!(receiver.next().await.subject, "a");
     running.until(|status| status.pending == 0).await;
     running.drain().await;

@@ -551,11 +551,11 @@ async fn a_large_commit_is_told_of_although_a_small_one_follows() {
     let inboxes: [Arc<Inbox>; 2] = Default::default();
     let hearers = [builds.id, house.source.id].into_iter().zip(&inboxes);
     let hearers = hearers.map(|(source, inbox)| (source, vec![(Arc::clone(inbox), 0)]));
-    let tell = tell(
-        house.store.clone(),
-        (fresh, news, before),
-        hearers.collect(),
-    );
+    let roster = Arc::new(Roster {
+        hearers: RwLock::new(hearers.collect()),
+        ..Roster::default()
+    });
+    let tell = tell(house.store.clone(), (fresh, news, before), roster);
     let heard = async { tokio::join!(inboxes[0].news(), inboxes[1].news()) };
     let heard = async {
         tokio::select! {

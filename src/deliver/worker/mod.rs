@@ -1,9 +1,11 @@
 //! The task of one endpoint: carries out what its [`Queue`] decides.
 //!
 //! Decides nothing about deliveries but when to pause: while draining, while the endpoint is switched
-//! off, while its [`Valve`] is shut, and while the store does not take outcomes. All attempts of an endpoint run inside its one task: a webhook
+//! off or paused, while its [`Valve`] is shut, while somebody waits for it to rest, and while the
+//! store does not take outcomes. All attempts of an endpoint run inside its one task: a webhook
 //! costs no spawn and no message between threads.
 
+mod errands;
 mod jobs;
 mod outcomes;
 mod words;
@@ -20,15 +22,16 @@ use crate::clock::Clock;
 use crate::config::{Endpoint, Live};
 use crate::metrics::EndpointMetrics;
 use crate::shutdown::{Phase, Shutdown};
-use crate::store::{DeliveryId, Failing, Store, StoreError, Then};
+use crate::store::{DeliveryId, Failing, SourceId, Store, StoreError, Then};
 use crate::time::Timestamp;
 
 use super::board::{Board, Inbox, News};
-use super::lane::{Lag, Start};
+use super::lane::{Kinds, Lag, Start};
 use super::pace::{self, Pace};
 use super::queue::Queue;
 use super::steady::Steady;
 use super::valve::{Room, Valve};
+pub(in crate::deliver) use errands::Errand;
 use jobs::{Loaded, Report, reports};
 use words::Speech;
 
@@ -45,6 +48,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// What a worker needs from outside.
 pub(super) struct Worker {
     pub(super) endpoint: Arc<Endpoint>,
+    /// What it hears of which source, a lane each.
+    pub(super) heard: Vec<(SourceId, Kinds)>,
     pub(super) live: Live,
     pub(super) store: Store,
     pub(super) clients: Clients,
@@ -98,6 +103,7 @@ impl Worker {
             worker: self,
             queue,
             jobs: FuturesUnordered::new(),
+            errands: Vec::new(),
             is_settling: false,
             refusals: 0,
             is_draining: false,
@@ -114,6 +120,8 @@ struct Running {
     speech: Speech,
     queue: Queue,
     jobs: FuturesUnordered<BoxFuture<'static, Report>>,
+    /// What is to be done once it rests.
+    errands: Vec<Errand>,
     is_settling: bool,
     /// How often in a row the store refused to settle.
     refusals: u32,
@@ -138,6 +146,10 @@ impl Running {
         let mut drain = std::pin::pin!(shutdown.reached(Phase::Draining));
         loop {
             self.advance();
+            if self.is_at_rest() {
+                self.run_errands().await;
+                continue;
+            }
             if self.is_over() {
                 return self.leave().await;
             }
@@ -150,7 +162,11 @@ impl Running {
                 }
                 news = inbox.news() => self.hear(news),
                 () = tokio::time::sleep(pause) => self.keep_time(),
-                () = &mut drain, if !self.is_draining => self.is_draining = true,
+                () = &mut drain, if !self.is_draining => {
+                    self.is_draining = true;
+                    // Who waits for them is told so.
+                    self.errands.clear();
+                }
             }
         }
     }
@@ -178,6 +194,9 @@ impl Running {
     }
 
     fn hear(&mut self, news: News) {
+        if !self.is_draining {
+            self.errands.extend(news.errands);
+        }
         for (lane, fresh) in news.fresh {
             if self.may_start() && self.may_read() {
                 self.queue.offer(lane, &fresh);
@@ -191,7 +210,8 @@ impl Running {
     }
 
     fn may_start(&self) -> bool {
-        self.worker.board.is_enabled() && !self.is_draining && self.refusals == 0
+        let is_wanted = self.worker.board.is_rung() && self.errands.is_empty();
+        is_wanted && !self.is_draining && self.refusals == 0
     }
 
     /// Whether new events are read. Those of an endpoint that is only probed stay where they are, where

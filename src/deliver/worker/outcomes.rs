@@ -66,7 +66,12 @@ impl Running {
         let (now, number) = (self.worker.clock.now(), start.attempts + 1);
         let due = self.steady();
         let retry = &self.worker.endpoint.retry;
-        let verdict = judge(&answer, (number, retry), due, fastrand::f64());
+        let verdict = judge(
+            &answer,
+            (number - start.earlier, retry),
+            due,
+            fastrand::f64(),
+        );
         let attempt = Attempt {
             number,
             at,
@@ -77,7 +82,8 @@ impl Running {
             rendering,
         };
         if verdict.then == Then::Delivered {
-            let lag = now.since(start.at).as_secs_f64();
+            // Of what is replayed, the time since it happened tells nothing of how fast we are.
+            let lag = (start.earlier == 0).then(|| now.since(start.at).as_secs_f64());
             self.worker.metrics.accepted(took.as_secs_f64(), lag);
         } else {
             self.worker.metrics.failed(took.as_secs_f64());
