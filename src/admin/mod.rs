@@ -4,8 +4,11 @@
 //! for is known by the engines and the store.
 
 mod answers;
+mod deliveries;
+mod endpoints;
 mod gate;
 mod problem;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -13,7 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -21,7 +25,9 @@ use axum::routing::{get, post};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 pub use problem::Problem;
@@ -57,6 +63,14 @@ pub struct Parts {
     pub shutdown: Shutdown,
     /// Registered numbers of the configured sources, the operational one included.
     pub sources: Arc<BTreeMap<Name, SourceId>>,
+    /// Places for streams of events: [`streams`].
+    pub streams: Arc<Semaphore>,
+}
+
+/// The places that streams of events share.
+#[must_use]
+pub fn streams() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(stream::STREAMS_MAX))
 }
 
 /// Most connections at once; more wait in the listener's queue. Scrapers and people are few, and
@@ -113,13 +127,22 @@ fn router(parts: Parts) -> Router {
         .route("/sources/{name}", get(answers::source))
         .route("/sources/{name}/poll", post(answers::poll))
         .route("/upstreams", get(answers::upstreams))
-        .route("/endpoints", get(answers::endpoints))
-        .route("/endpoints/{name}/enable", post(answers::enable))
-        .route("/endpoints/{name}/test", post(answers::test))
+        .route("/endpoints", get(endpoints::endpoints))
+        .route("/endpoints/{name}", get(endpoints::endpoint))
+        .route("/endpoints/{name}/enable", post(endpoints::enable))
+        .route("/endpoints/{name}/disable", post(endpoints::disable))
+        .route("/endpoints/{name}/pause", post(endpoints::pause))
+        .route("/endpoints/{name}/resume", post(endpoints::resume))
+        .route("/endpoints/{name}/backfill", post(endpoints::backfill))
+        .route("/endpoints/{name}/test", post(endpoints::test))
         .route("/events", get(answers::events))
+        .route("/events/stream", get(stream::stream))
         .route("/events/{id}", get(answers::event))
-        .route("/deliveries", get(answers::deliveries))
-        .route("/deliveries/{id}", get(answers::delivery))
+        .route("/deliveries", get(deliveries::deliveries))
+        .route("/deliveries/{id}", get(deliveries::delivery))
+        .route("/deliveries/{id}/retry", post(deliveries::retry))
+        .route("/deliveries/{id}/skip", post(deliveries::skip))
+        .route("/replay", post(deliveries::replay))
         .layer(middleware::from_fn(gate::mutations))
         .layer(middleware::from_fn_with_state(parts.clone(), gate::token));
     let metrics =
@@ -144,6 +167,35 @@ fn router(parts: Parts) -> Router {
         .layer(middleware::from_fn_with_state(parts.clone(), gate::host))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(parts)
+}
+
+/// A request's body, at most [`BODY_BYTES_MAX`].
+struct Body(Bytes);
+
+impl Body {
+    /// What its JSON says.
+    fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let read = serde_json::from_slice(&self.0);
+        read.map_err(|error| Problem::bad_request(format!("body: {error}")))
+    }
+
+    /// As [`Self::read`]; the default of an empty one.
+    fn read_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
+        if self.0.is_empty() {
+            return Ok(T::default());
+        }
+        self.read()
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = Bytes::from_request(request, state).await;
+        body.map(Self)
+            .map_err(|error| Problem::new(error.status(), error.body_text()))
+    }
 }
 
 /// 200 until a drain begins. That the store is open and the configuration loaded is true once

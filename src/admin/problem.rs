@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::deliver::SteerError;
 use crate::store::StoreError;
 
 /// An error answer.
@@ -27,6 +28,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
+    /// 409.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail)
+    }
+
     /// 404.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
@@ -47,6 +53,18 @@ impl From<StoreError> for Problem {
                     "the store failed, see the log",
                 )
             }
+        }
+    }
+}
+
+impl From<SteerError> for Problem {
+    fn from(error: SteerError) -> Self {
+        match error {
+            SteerError::Unknown(_) => Self::not_found(error.to_string()),
+            SteerError::Busy | SteerError::Draining => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            }
+            SteerError::Store(error) => error.into(),
         }
     }
 }

@@ -272,6 +272,7 @@ impl Build {
             metrics: self.metrics.clone(),
             shutdown: self.shutdown.clone(),
             sources: Arc::new(sources),
+            streams: admin::streams(),
         };
         Ok(tokio::spawn(admin::serve(listener, parts)))
     }

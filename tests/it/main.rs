@@ -34,6 +34,7 @@ mod semantics;
 mod signing;
 mod spine;
 mod ssrf;
+mod steering;
 mod storm;
 mod suggesting;
 mod tidy;

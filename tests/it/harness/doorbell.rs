@@ -170,6 +170,11 @@ impl Doorbell {
         corpse.restart().await
     }
 
+    /// Its folder, for other commands on the same configuration.
+    pub(crate) fn corpse(&self) -> &Corpse {
+        &self.process.corpse
+    }
+
     /// The base URL of the admin API.
     pub(crate) fn admin_url(&self) -> &str {
         &self.admin

@@ -1,0 +1,119 @@
+//! Endpoints: how they stand, and what somebody wants of them.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::answers::Answer;
+use super::{Body, Parts, Problem};
+use crate::deliver::{Backlog, SteerError};
+use crate::store::Rewound;
+
+pub(super) async fn endpoints(State(parts): State<Parts>) -> Answer {
+    Ok(Json(json!({ "endpoints": parts.deliverer.endpoints() })).into_response())
+}
+
+pub(super) async fn endpoint(State(parts): State<Parts>, Path(name): Path<String>) -> Answer {
+    let mut endpoints = parts.deliverer.endpoints().into_iter();
+    let found = endpoints.find(|status| status.name == name);
+    let found = found.ok_or(SteerError::Unknown(name))?;
+    Ok(Json(found).into_response())
+}
+
+/// What becomes of what waited: `{"backlog": "send"}`, or `drop`.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Begin {
+    #[serde(default)]
+    backlog: Backlog,
+}
+
+/// Rings an endpoint again that was switched off; 204 also when it was rung all along.
+pub(super) async fn enable(
+    State(parts): State<Parts>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Answer {
+    let Begin { backlog } = body.read_or_default()?;
+    parts.deliverer.enable(&name, backlog).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Rings an endpoint no more; what happens meanwhile waits.
+pub(super) async fn disable(State(parts): State<Parts>, Path(name): Path<String>) -> Answer {
+    parts.deliverer.disable(&name).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Leaves an endpoint in peace for a while; what happens meanwhile waits.
+pub(super) async fn pause(State(parts): State<Parts>, Path(name): Path<String>) -> Answer {
+    parts.deliverer.pause(&name).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Goes on with a paused endpoint; 204 also when it was not.
+pub(super) async fn resume(
+    State(parts): State<Parts>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Answer {
+    let Begin { backlog } = body.read_or_default()?;
+    parts.deliverer.resume(&name, backlog).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Which events to send, of those that the endpoint has not had.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Backfill {
+    source: String,
+    from_sequence: u64,
+}
+
+/// Sends an endpoint the events of a source that came before it was there, from a sequence on: in
+/// order, before those to come, and none that it has had.
+pub(super) async fn backfill(
+    State(parts): State<Parts>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Answer {
+    let Backfill {
+        source,
+        from_sequence,
+    } = body.read()?;
+    let Some(id) = parts.sources.get(source.as_str()) else {
+        let told = format!("no source is named {source:?}");
+        return Err(Problem::not_found(told));
+    };
+    let rewound = parts.deliverer.backfill(&name, *id, from_sequence).await?;
+    let conflict = |told: String| Err(Problem::conflict(told));
+    match rewound {
+        Rewound::Done => {
+            let told = json!({ "source": source, "from_sequence": from_sequence });
+            Ok((StatusCode::ACCEPTED, Json(told)).into_response())
+        }
+        Rewound::Unheard => conflict(format!(
+            "endpoint `{name}` hears nothing of `{source}`: see its `events`"
+        )),
+        Rewound::Ahead(newest) => {
+            conflict(format!("the newest event of `{source}` is number {newest}"))
+        }
+        Rewound::Gone(oldest) => Err(Problem::new(
+            StatusCode::GONE,
+            format!("that event is no longer retained, the oldest is number {oldest}"),
+        )),
+        Rewound::TooMany(count) => conflict(format!(
+            "`{name}` has had {count} or more of these: begin later, or replay what it has had"
+        )),
+    }
+}
+
+/// Sends a webhook that nothing happened for; 200 whatever the endpoint said, which the answer tells.
+pub(super) async fn test(State(parts): State<Parts>, Path(name): Path<String>) -> Answer {
+    let tried = parts.deliverer.test(&name).await;
+    let tried = tried.ok_or(SteerError::Unknown(name))?;
+    Ok(Json(tried).into_response())
+}
