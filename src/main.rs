@@ -56,6 +56,25 @@ async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(config) => cli::send_test(&config, &test).await,
             Err(code) => Ok(code),
         },
+        Command::Sources(remote) => match cli::read_config(&arguments.config) {
+            Ok(config) => cli::sources(&config, &remote).await,
+            Err(code) => Ok(code),
+        },
+        Command::Events(events) => match cli::read_config(&arguments.config) {
+            Ok(config) => tokio::select! {
+                shown = cli::events(&config, &events) => shown,
+                () = signals.into_next() => Ok(ExitCode::SUCCESS),
+            },
+            Err(code) => Ok(code),
+        },
+        Command::Deliveries(deliveries) => match cli::read_config(&arguments.config) {
+            Ok(config) => cli::deliveries(&config, &deliveries).await,
+            Err(code) => Ok(code),
+        },
+        Command::Replay(replay) => match cli::read_config(&arguments.config) {
+            Ok(config) => cli::replay(&config, &replay).await,
+            Err(code) => Ok(code),
+        },
         Command::Verify(arguments) => cli::verify_body(&arguments),
         Command::Secret { kind, json } => Ok(cli::secret(kind, json)?),
         Command::Poll(poll) => cli::look(&arguments.config, &poll).await,

@@ -15,6 +15,7 @@ pub mod log;
 mod look;
 mod paint;
 mod receiver;
+mod remote;
 mod secret;
 mod send_test;
 mod verify;
@@ -29,6 +30,7 @@ use clap::{Parser, Subcommand};
 pub use check::check;
 pub use listen::listen;
 pub use look::look;
+pub use remote::{deliveries, events, replay, sources};
 pub use secret::secret;
 pub use send_test::send_test;
 pub use verify::verify_body;
@@ -83,6 +85,14 @@ pub enum Command {
     },
     /// Receive webhooks, verify them, and print type, subject and patch
     Listen(ListenArguments),
+    /// Show how the sources of a doorbell at work stand
+    Sources(RemoteArguments),
+    /// Show what happened, and with `--follow` what happens
+    Events(EventsArguments),
+    /// Show deliveries: pending, delivered or dead
+    Deliveries(DeliveriesArguments),
+    /// Ring deliveries once more, under the same ids and with the same bodies
+    Replay(ReplayArguments),
     /// Send an endpoint one webhook that nothing happened for, and show what came back
     SendTest(SendTestArguments),
     /// Verify a webhook that somebody received, and say exactly why if it is not to be believed
@@ -155,6 +165,82 @@ pub struct PollArguments {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// How a doorbell at work is asked.
+#[derive(Debug, clap::Args)]
+pub struct RemoteArguments {
+    /// Where its admin API is; absent: where the configuration's `admin.listen` says
+    #[arg(long, env = "DOORBELL_URL", value_name = "URL")]
+    pub url: Option<url::Url>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `events` is told.
+#[derive(Debug, clap::Args)]
+pub struct EventsArguments {
+    /// Go on with those that happen, from now on or after `--after`
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only of this source
+    #[arg(long)]
+    pub source: Option<String>,
+    /// Only of this type, `issues.updated`
+    #[arg(long = "type", value_name = "TYPE")]
+    pub event_type: Option<String>,
+    /// After this cursor, the `next` of a page of the API
+    #[arg(long, value_name = "CURSOR")]
+    pub after: Option<String>,
+    /// At most so many of those that happened
+    #[arg(long, default_value_t = 100)]
+    pub limit: usize,
+    /// How it is asked
+    #[command(flatten)]
+    pub remote: RemoteArguments,
+}
+
+/// What `deliveries` is told.
+#[derive(Debug, clap::Args)]
+pub struct DeliveriesArguments {
+    /// Where they stand
+    #[arg(long, default_value = "pending", value_parser = ["pending", "delivered", "dead"])]
+    pub state: String,
+    /// Only to this endpoint
+    #[arg(long)]
+    pub endpoint: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 100)]
+    pub limit: usize,
+    /// How it is asked
+    #[command(flatten)]
+    pub remote: RemoteArguments,
+}
+
+/// What `replay` is told.
+#[derive(Debug, clap::Args)]
+pub struct ReplayArguments {
+    /// The endpoint's name
+    pub endpoint: String,
+    /// Which deliveries: those that used up their attempts, those that were accepted, or both
+    #[arg(long, default_value = "dead", value_parser = ["dead", "delivered", "any"])]
+    pub state: String,
+    /// Whose events happened then or later: a time like 2026-11-23T18:00:00Z, or so long ago, 2h
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Whose events happened then or before
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Whose events are of such a type, `issues.*`; may be given several times
+    #[arg(long = "type", value_name = "GLOB")]
+    pub types: Vec<String>,
+    /// Only say how many there are
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How it is asked
+    #[command(flatten)]
+    pub remote: RemoteArguments,
 }
 
 /// What `listen` is told.
