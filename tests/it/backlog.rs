@@ -7,7 +7,9 @@ use doorbell::event::EventKey;
 use rusqlite::{Connection, params};
 use serde_json::json;
 
-use crate::harness::{Doorbell, Receiver, SECRET, Upstream, is_proving, tickets, wait_until};
+use crate::harness::{
+    Doorbell, Receiver, SECRET, Upstream, client, is_proving, tickets, wait_until,
+};
 
 /// Where the backlog lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +56,12 @@ async fn waits(commits: u32, lies: Lies) {
         list.push(json!({"id": "s0000", "words": "x".repeat(900)}));
     });
     doorbell.poll("tickets").await;
+    // The gauge would tell before the disk has it.
+    let listed = format!("{}/api/v1/deliveries?endpoint=ops", doorbell.admin_url());
     wait_until("its first event is parked", async || {
-        let metrics = doorbell.metrics().await;
-        let blocked = [("endpoint", "ops")];
-        let blocked = metrics.value("doorbell_delivery_blocked_subjects", &blocked);
-        (blocked == 1.0).then_some(())
+        let listed = client().get(&listed).send().await.ok()?;
+        let listed = listed.text().await.ok()?;
+        (!listed.contains(r#""due":null"#) && listed.contains(r#""due":"#)).then_some(())
     })
     .await;
     let corpse = doorbell.kill().await;
