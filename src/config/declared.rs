@@ -61,8 +61,12 @@ impl<'a> Declared<'a> {
             let table = root.get(section).and_then(|v| v.get_ref().as_table());
             table.into_iter().flatten()
         };
+        let is_feed = |value: &DeValue<'_>| {
+            let format = value.get("format").map(toml::Spanned::get_ref);
+            format.and_then(DeValue::as_str) == Some("feed")
+        };
         let watched = |value: &DeValue<'_>| Watched {
-            items: value.get("items").is_some(),
+            items: value.get("items").is_some() || is_feed(value),
             deletes: value.get("deletes").is_some_and(|deletes| {
                 deletes.get_ref().is_table() || deletes.get_ref().as_str() == Some("full")
             }),

@@ -120,10 +120,15 @@ fn source(source: &Source, now: Timestamp) -> String {
                     format!("deleted when {tombstone}")
                 }
             };
-            format!("items {} by {}, {deletes}", items.as_str(), ids.join(" + "))
+            let selector = source.rules.selector.as_ref();
+            let items = selector.map_or(items.as_str(), crate::detect::Selector::as_str);
+            format!("items {items} by {}, {deletes}", ids.join(" + "))
         }
         None => "the whole document".to_owned(),
     };
+    let format = source
+        .format
+        .map_or_else(String::new, |format| format!("as {}, ", format.label()));
     let confirm = source.confirm.map_or_else(String::new, |confirm| {
         let after = duration_text(confirm.after);
         format!(
@@ -151,7 +156,7 @@ fn source(source: &Source, now: Timestamp) -> String {
     let (path, pages) = (source.request.path.as_str(), pages.unwrap_or_default());
     let joint = joint(&source.joint);
     format!(
-        "{name}: {method}{upstream}{path}, {when}, {what}{since}{pages}{forget}{confirm}{stale}{joint}"
+        "{name}: {method}{upstream}{path}, {when}, {format}{what}{since}{pages}{forget}{confirm}{stale}{joint}"
     )
 }
 

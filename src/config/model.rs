@@ -16,7 +16,7 @@ use super::asking::{Cursor, Paginate, Request};
 use super::each::Each;
 use super::joint::Joint;
 use crate::budget::Terms;
-use crate::detect::Rules;
+use crate::detect::{Format, Rules};
 use crate::event::{Filter, Glob, Rendering};
 use crate::name::Name;
 use crate::schedule::Cron;
@@ -205,8 +205,8 @@ pub struct Source {
     pub paginate: Option<Paginate>,
     /// When it is polled.
     pub every: Every,
-    /// What its bodies are.
-    pub format: Format,
+    /// What its bodies are; `None`: what `Content-Type` says, and the first poll found.
+    pub format: Option<Format>,
     /// How items are found, identified and compared.
     pub rules: Arc<Rules>,
     /// What says that an item was deleted.
@@ -243,17 +243,6 @@ pub enum Every {
     Cron(Arc<Cron>),
     /// Only by hand.
     Manual,
-}
-
-/// What a source's bodies are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
-    /// What `Content-Type` says; a type that is clearly not JSON, such as `text/html`, makes the
-    /// poll fail.
-    #[default]
-    Auto,
-    /// JSON, whatever `Content-Type` says.
-    Json,
 }
 
 /// What says that an item was deleted.

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::detect::{Fields, Filter, Path, Rules, UNSETTLED_MAX};
+use crate::detect::{Fields, Filter, Format, Path, Rules, Selector, UNSETTLED_MAX};
 use crate::event::ORDINAL_MAX;
 use crate::name::Name;
 use crate::schedule::{Cron, CronError, Zone};
@@ -16,8 +16,8 @@ use super::request::Scope;
 use super::value::Value;
 use super::words::{self, shown};
 use super::{
-    Baseline, Confirm, Cursor, Deletes, Each, Every, Format, Keep, Paginate, Request, Source,
-    Variable, each, request,
+    Baseline, Confirm, Cursor, Deletes, Each, Every, Keep, Paginate, Request, Source, Variable,
+    each, request,
 };
 
 /// Bounds of `every`: ten polls a second are a load test, once a year is no watch.
@@ -103,10 +103,9 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
     let upstream = table.required("upstream", "\"NAME\"", |v| upstream_name(v, declared));
     let asked = asked(name, table, declared);
     let every = table.required("every", "\"30s\"", every);
-    let formats = [("auto", Format::Auto), ("json", Format::Json)];
-    let formats_later = ["ndjson", "csv", "xml", "feed", "html", "text", "bytes"];
+    let format = table.or("format", None, format);
     let (deletes, tombstone) = table.or("deletes", (Deletes::Never, None), deletes);
-    if deletes != Deletes::Never && !table.has("items") {
+    if deletes != Deletes::Never && !has_items(table) {
         let message = "`deletes` is about items, add `items` and `id`";
         table.context.absent(table.place("deletes"), message);
     }
@@ -114,7 +113,7 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
     let keeps = [("bodies", Keep::Bodies), ("digests", Keep::Digests)];
     let body_bytes = table.or("body_bytes_max", 16 << 20, |v| v.size(&BODY_BYTES));
     let forget = table.optional("forget", |v| v.duration(&FORGET));
-    if forget.is_some() && !table.has("items") {
+    if forget.is_some() && !has_items(table) {
         let message = "`forget` is about items, add `items` and `id`";
         table.context.absent(table.place("forget"), message);
     }
@@ -130,7 +129,7 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
     }
     let rules = Rules {
         tombstone,
-        ..rules(table)
+        ..rules(table, format)
     };
     let stale_after = table.optional("stale_after", |v| v.duration(&STALE_AFTER));
     if let (Some(after), Some(Every::Fixed(period))) = (stale_after, &every)
@@ -150,9 +149,7 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
         confirm: table.optional("confirm", confirm),
         items_max: table.or("items_max", 1_000_000, |v| v.integer(&ITEMS)),
         baseline: table.or("baseline", Baseline::Silent, |v| v.one_of(&baselines, &[])),
-        format: table.or("format", Format::Auto, |v| {
-            v.one_of(&formats, &formats_later)
-        }),
+        format,
         deletes_max_ratio: table.or("guard", 0.5, |v| {
             let guard = v.table(&GUARD)?;
             Some(guard.or("deletes_max_ratio", 0.5, Value::ratio))
@@ -189,7 +186,7 @@ fn asked(name: &Name, table: &Table<'_>, declared: &Declared<'_>) -> Asked {
     let cursor = table.optional("cursor", |v| request::cursor(v, request.as_ref(), scope));
     let paginate = table.optional("paginate", |v| request::paginate(v, request.as_ref()));
     for key in ["cursor", "paginate"] {
-        if table.has(key) && !table.has("items") {
+        if table.has(key) && !has_items(table) {
             let message = format!("`{key}` is about items, add `items` and `id`");
             table.context.absent(table.place(key), message);
         }
@@ -232,6 +229,19 @@ fn lists_whole(table: &Table<'_>, request: Option<&Request>) {
         );
         table.context.fault(table.place("deletes"), message);
     }
+}
+
+/// Whether the source is of items: a feed always is.
+fn has_items(table: &Table<'_>) -> bool {
+    let is_feed = || table.value("format").and_then(|v| v.as_text()) == Some("feed");
+    table.has("items") || is_feed()
+}
+
+/// What bodies are; `Some(None)`: what `Content-Type` says.
+fn format(value: Value<'_>) -> Option<Option<Format>> {
+    let formats = Format::ALL.map(|format| (format.label(), Some(format)));
+    let choices = [&[("auto", None)], &formats[..]].concat();
+    value.one_of(&choices, &[])
 }
 
 /// The name of an upstream that the file has.
@@ -329,14 +339,21 @@ pub(super) fn filter(value: Value<'_>) -> Option<Filter> {
         .ok()
 }
 
-fn rules(table: &Table<'_>) -> Rules {
+fn rules(table: &Table<'_>, format: Option<Format>) -> Rules {
     let paths = |key| {
         table.or(key, Vec::new(), |v: Value<'_>| {
             v.each("a list of JSONPaths", PATHS_MAX, json_path)
         })
     };
-    let items = table.optional("items", json_path);
+    let (items, selector) = match format {
+        Some(Format::Html) => selected(table),
+        Some(Format::Feed) if !table.has("items") => (well_known("$.entries[*]"), None),
+        _ => (table.optional("items", json_path), None),
+    };
+    let id = table.or("id", Vec::new(), id);
+    let is_feed = format == Some(Format::Feed);
     match (table.has("items"), table.has("id")) {
+        _ if is_feed => {}
         (true, false) => {
             let message = "`items` needs what identifies each, write `id = \"$.id\"`";
             table.context.absent(table.place("items"), message);
@@ -347,13 +364,21 @@ fn rules(table: &Table<'_>) -> Rules {
         }
         _ => {}
     }
+    if format == Some(Format::Bytes) && table.has("items") {
+        let message = "bytes have no items: leave `items` and `id` out";
+        table.context.fault(table.place("items"), message);
+    }
     if table.has("ignore") && table.has("only") {
         let message = "`only` says all that counts, leave `ignore` out";
         table.context.fault(table.place("ignore"), message);
     }
     Rules {
         items,
-        id: table.or("id", Vec::new(), id),
+        selector,
+        id: match well_known("$.id") {
+            Some(own) if is_feed && !table.has("id") => vec![own],
+            _ => id,
+        },
         fields: if table.has("only") {
             Fields::Only(paths("only"))
         } else {
@@ -362,6 +387,31 @@ fn rules(table: &Table<'_>) -> Rules {
         unordered: paths("unordered"),
         tombstone: None,
     }
+}
+
+/// What of a page is watched, by CSS: what is selected is a list as any other.
+fn selected(table: &Table<'_>) -> (Option<Path>, Option<Selector>) {
+    if !table.has("items") {
+        let message = "all of a page is watched, so that a login page or an apology is a change: \
+                       select what you mean, like `items = \"table.releases tr\"`";
+        table.context.warn(table.place("format"), message);
+        return (None, None);
+    }
+    let selector = table.optional("items", |value| {
+        let Some(text) = value.as_text() else {
+            value.wrong_type("a CSS selector like \"table.releases tr\"");
+            return None;
+        };
+        Selector::parse(text)
+            .map_err(|error| value.fault(format!("`items`: {error}")))
+            .ok()
+    });
+    (well_known("$[*]"), selector)
+}
+
+/// A path of this program's own.
+fn well_known(path: &str) -> Option<Path> {
+    Path::parse(path).ok()
 }
 
 fn id(value: Value<'_>) -> Option<Vec<Path>> {

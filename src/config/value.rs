@@ -218,7 +218,11 @@ impl<'a> Value<'a> {
             self.fault(if later.contains(&text) {
                 format!("`{key} = \"{text}\"` is not supported yet")
             } else {
-                format!("`{key}` is {wanted}, not \"{}\"", shown(text))
+                let known = choices.iter().map(|(word, _)| *word);
+                let near = words::nearest(text, known);
+                let near = near.map(|near| format!(", did you mean \"{near}\"?"));
+                let near = near.unwrap_or_default();
+                format!("`{key}` is {wanted}, not \"{}\"{near}", shown(text))
             });
         }
         choice.map(|(_, choice)| *choice)

@@ -3,7 +3,7 @@
 //! Decides what an item is, when two spellings of it are the same, and what differs. Leaves
 //! fetching to [`crate::poll`] and remembering to [`crate::store`].
 //!
-//! The way of a response: `serde_json` checks its syntax; `items` finds the items in the text and
+//! The way of a response: what is not JSON is made JSON ([`decode()`]); `serde_json` checks its syntax; `items` finds the items in the text and
 //! their ids; `form` writes each item's canonical form, what does not count left out, into one
 //! buffer, which is digested; [`diff()`] compares with the snapshot; [`Guard`] and [`confirm()`]
 //! doubt. Only for
@@ -11,6 +11,7 @@
 
 mod confirm;
 mod cursor;
+mod decode;
 mod diff;
 mod filter;
 mod form;
@@ -32,6 +33,7 @@ mod tree;
 use std::ops::Range;
 
 pub use confirm::{Confirmation, Doubt, Pending, UNSETTLED_MAX, confirm};
+pub use decode::{Encoded, Format, Mistyped, Selector, decode};
 pub use diff::diff;
 pub use filter::Filter;
 pub use guard::{Guard, Held, fingerprint};
@@ -88,6 +90,15 @@ pub enum Unreadable {
     /// Not JSON, or cut off, or nested too deeply.
     #[error("not JSON: {0}")]
     Json(String),
+    /// None of what the source's bodies are, or cut off, or beyond a bound.
+    #[error("not {0}: {1}")]
+    Malformed(Format, String),
+    /// Bytes that are no text of their charset.
+    #[error("no text: {0}")]
+    Charset(String),
+    /// More bytes than may become of a body when it is made JSON.
+    #[error("as JSON more than {0} bytes: `body_bytes_max` allows more")]
+    TooLarge(usize),
     /// What stands where the items should be is missing or no array.
     #[error("wrong shape: {0}")]
     Shape(String),
@@ -100,11 +111,16 @@ pub enum Unreadable {
 }
 
 impl Unreadable {
+    /// All values of [`Self::reason`].
+    pub const REASONS: [&str; 6] = ["parse", "charset", "too_large", "shape", "id", "items_max"];
+
     /// The `reason` label in metrics and events.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Json(_) => "parse",
+            Self::Json(_) | Self::Malformed(..) => "parse",
+            Self::Charset(_) => "charset",
+            Self::TooLarge(_) => "too_large",
             Self::Shape(_) => "shape",
             Self::Id(_) => "id",
             Self::TooMany(_) => "items_max",

@@ -9,7 +9,7 @@ use super::cursor::Cursor;
 use super::form::ITEM_FORM;
 use super::plan::{End, Listed, Plan};
 use super::tree::Tree;
-use super::{Filter, Path, Unreadable};
+use super::{Filter, Path, Selector, Unreadable};
 use crate::digest::{Context, Digest};
 
 /// How a source's response becomes items, and what of them counts.
@@ -19,6 +19,8 @@ pub struct Rules {
     pub items: Option<Path>,
     /// What identifies an item, relative to it; several make a composite. Never empty with `items`.
     pub id: Vec<Path>,
+    /// What of a page are the items, where bodies are pages; `items` is all of that, then.
+    pub selector: Option<Selector>,
     /// What of an item counts.
     pub fields: Fields,
     /// Lists whose order never counts, relative to the item.
@@ -68,6 +70,9 @@ impl Rules {
         put("unordered", &sorted(&self.unordered));
         if let Some(tombstone) = &self.tombstone {
             put("tombstone", &[tombstone.as_str()]);
+        }
+        if let Some(selector) = &self.selector {
+            put("selector", &[selector.as_str()]);
         }
         Context::new("doorbell 2026-11 detection rules 1").digest(&text)
     }

@@ -13,11 +13,11 @@ use super::judge::{self, Case, Judgement, Open};
 use super::plan::{self, Basis, Draw};
 use super::question::Question;
 use super::seat::Seat;
-use super::walk::{self, Pages, Trace, Walked, Walker};
+use super::walk::{self, Leaves, Pages, Trace, Walked, Walker};
 use super::{Outcome, Room, redigest};
 use crate::client::Validators;
 use crate::config::{self, Deletes, Keep};
-use crate::detect::{self, Progress, Unreadable, Walk};
+use crate::detect::{self, Format, Progress, Unreadable, Walk};
 use crate::digest::Digest;
 use crate::store::Memory;
 use crate::time::Timestamp;
@@ -55,13 +55,13 @@ pub(super) struct Attempt<'a> {
 /// A walk, and the bodies into which it points.
 struct Seen {
     walk: Walk,
+    /// As JSON.
     bodies: Vec<Bytes>,
 }
 
 impl Attempt<'_> {
     /// Asks the upstream and finds out what differs.
     pub(super) async fn find(&self) -> Result<Found, Trouble> {
-        let identity = self.identity;
         let partition = self.seat.partition.values();
         let question = self.question(&partition);
         let comparable = question.is_comparable();
@@ -78,8 +78,9 @@ impl Attempt<'_> {
         } else {
             question.validators(&request, asked)
         };
+        let format = question.format();
         let mut learnt = Learnt {
-            identity,
+            identity: self.identity.of_format(format.unwrap_or_default()),
             asked,
             began: self.began,
             progress,
@@ -87,7 +88,7 @@ impl Attempt<'_> {
             walk: self.memory.walk,
             validators: Validators::default(),
         };
-        match self.walk(&request, &validators).await? {
+        match self.walk(&request, &validators, format).await? {
             Walked::NotModified {
                 validators: fresh,
                 pacing,
@@ -102,6 +103,7 @@ impl Attempt<'_> {
             }
             Walked::Whole(pages) => {
                 let pacing = pages.pacing;
+                learnt.identity = self.identity.of_format(pages.format);
                 learnt.validators.clone_from(&pages.validators);
                 learnt.raw = Some(pages.raw());
                 if comparable && learnt.raw == self.memory.raw {
@@ -129,8 +131,14 @@ impl Attempt<'_> {
         }
     }
 
-    async fn walk(&self, first: &Request, validators: &Validators) -> Result<Walked, Trouble> {
+    async fn walk(
+        &self,
+        first: &Request,
+        validators: &Validators,
+        learnt: Option<Format>,
+    ) -> Result<Walked, Trouble> {
         let walker = Walker {
+            learnt,
             source: &self.source,
             upstream: self.upstream,
             bench: &self.room.bench,
@@ -155,7 +163,7 @@ impl Attempt<'_> {
         last_walk: Option<Digest>,
         mut learnt: Learnt,
     ) -> Result<What, Trouble> {
-        let several = pages.sheets.len() > 1;
+        let (several, format) = (pages.sheets.len() > 1, pages.format);
         let (mut seen, progress) = self.read(pages, learnt.progress.take()).await?;
         learnt.progress = progress;
         learnt.walk = Some(seen.walk.digest);
@@ -169,7 +177,9 @@ impl Attempt<'_> {
         // What an incremental listing skips is behind it for good.
         let is_last_chance = self.source.cursor.is_some();
         if several && (may_delete || is_last_chance) {
-            seen = self.walk_again(request, seen, &mut learnt).await?;
+            seen = self
+                .walk_again((request, format), seen, &mut learnt)
+                .await?;
             learnt.walk = Some(seen.walk.digest);
         }
         self.draw(seen, basis, learnt).await
@@ -180,13 +190,15 @@ impl Attempt<'_> {
     /// first one saw may have gone between them, which the next poll will see.
     async fn walk_again(
         &self,
-        request: &Request,
+        (request, format): (&Request, Format),
         first: Seen,
         learnt: &mut Learnt,
     ) -> Result<Seen, Trouble> {
         let source = self.seat.source.name.as_str();
         tracing::debug!(source, "all pages are read once more");
-        let Walked::Whole(again) = self.walk(request, &Validators::default()).await? else {
+        let none = Validators::default();
+        let again = self.walk(request, &none, Some(format)).await?;
+        let Walked::Whole(again) = again else {
             return Err(Trouble::internal("an unconditional walk was not modified"));
         };
         if learnt.raw == Some(again.raw()) {
@@ -212,22 +224,21 @@ impl Attempt<'_> {
         pages: Pages,
         progress: Option<Progress>,
     ) -> Result<(Seen, Option<Progress>), Trouble> {
-        let bodies = pages.bodies();
-        let heavy = pages.bytes() > INLINE_BYTES_MAX;
-        let (source, texts, now) = (Arc::clone(&self.source), bodies.clone(), self.began);
+        let heavy = pages.is_heavy();
+        let (source, now) = (Arc::clone(&self.source), self.began);
         let read = move || {
-            let pages = walk::read(pages.sheets, &source)?;
+            let Leaves { pages, bodies } = walk::read(pages.sheets, &source)?;
             let progress = match &source.cursor {
                 None => None,
                 Some(cursor) => {
-                    let pages = texts.iter().map(AsRef::as_ref).zip(&pages);
+                    let pages = bodies.iter().map(AsRef::as_ref).zip(&pages);
                     Progress::furthest(progress.as_ref(), pages, &cursor.from, now)?
                 }
             };
-            Ok::<_, Unreadable>((detect::join(pages)?, progress))
+            let walk = detect::join(pages)?;
+            Ok::<_, Unreadable>((Seen { walk, bodies }, progress))
         };
-        let (walk, progress) = self.room.bench.run(heavy, read).await??;
-        Ok((Seen { walk, bodies }, progress))
+        Ok(self.room.bench.run(heavy, read).await??)
     }
 
     /// Judges the walk, and draws up what is committed of it.

@@ -11,6 +11,10 @@ use crate::threads;
 /// 300 MB/s this many bytes take 0.2 ms.
 pub(super) const INLINE_BYTES_MAX: usize = 64 * 1024;
 
+/// Bodies of other formats above this count as large ones do: as JSON they are some eight times as
+/// many bytes at worst, short of those that are made to be more.
+pub(super) const INLINE_ENCODED_BYTES_MAX: usize = INLINE_BYTES_MAX / 8;
+
 /// A bounded number of threads. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Bench(Arc<Semaphore>);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::client::Validators;
 use crate::config::{Every, Source};
-use crate::detect::{Held, Pending, Progress, Unreadable};
+use crate::detect::{Format, Held, Mistyped, Pending, Progress, Unreadable};
 use crate::digest::{Digest, RawDigest};
 use crate::event::{self, Kind, Partition};
 use crate::schedule::{self, FAILURES, Failed, Plan, Severity};
@@ -387,13 +387,27 @@ impl Trouble {
     }
 
     /// A body that is not of the source's format.
-    pub(super) fn content_type(content_type: &str) -> Self {
+    pub(super) fn content_type(mistyped: Mistyped, content_type: &str) -> Self {
         // What an upstream says of itself is shown only as far as a type is long.
         let shown: String = content_type.chars().take(64).collect();
-        Self::passing(
-            REASON_CONTENT_TYPE,
-            format!("{shown:?} is not JSON; `format = \"json\"` reads it all the same"),
-        )
+        let advice = match mistyped {
+            Mistyped::Page => "is a page, which `format = \"html\"` alone reads".to_owned(),
+            Mistyped::Unknown => {
+                let known = Format::ALL.map(|format| format!("\"{}\"", format.label()));
+                format!(
+                    "tells no format: write `format`, one of {}",
+                    known.join(", ")
+                )
+            }
+            Mistyped::Other { learnt, said } => {
+                let (learnt, said) = (learnt.label(), said.label());
+                format!(
+                    "is {said}, and it was {learnt} before: `format = \"{said}\"` begins a new \
+                     baseline"
+                )
+            }
+        };
+        Self::passing(REASON_CONTENT_TYPE, format!("{shown:?} {advice}"))
     }
 
     /// A defect of doorbell.

@@ -3,6 +3,7 @@
 use http::{HeaderMap, Method};
 
 use crate::config::{self, PageAt, PageBy, Parameter};
+use crate::detect::Format;
 use crate::digest::{Context, Digest};
 use crate::upstream::Request;
 
@@ -25,6 +26,24 @@ impl Identity {
             rules: identity(upstream, source),
             policy: policy(source),
         }
+    }
+
+    /// The same of bodies that have this format: what it makes of them is a part of what is asked
+    /// for, so that another one begins a new baseline. Bodies of JSON, which were the first, leave
+    /// it as it is.
+    pub(super) fn of_format(self, format: Format) -> Self {
+        let mut bytes = *self.rules.as_bytes();
+        bytes[0] ^= format as u8;
+        Self {
+            rules: Digest::from_bytes(bytes),
+            ..self
+        }
+    }
+
+    /// The format of the bodies of which `rules` is the identity, if it is of the same request.
+    pub(super) fn format_of(self, rules: Digest) -> Option<Format> {
+        let of = |format: &Format| same_request(self.of_format(*format).rules, rules);
+        Format::ALL.into_iter().find(of)
     }
 }
 
@@ -173,6 +192,20 @@ mod tests {
         assert!(same_request(joined(of(1), of(2)), joined(of(1), of(3))));
         assert!(!same_request(joined(of(1), of(2)), joined(of(4), of(2))));
         assert_ne!(joined(of(1), of(2)), joined(of(1), of(3)));
+    }
+
+    #[test]
+    fn a_format_is_part_of_what_is_asked_and_can_be_told_from_it() {
+        let json = Identity::of(&upstream(), &source());
+        assert_eq!(json.of_format(Format::Json), json);
+        for format in Format::ALL {
+            let identity = json.of_format(format);
+            assert_eq!(json.format_of(identity.rules), Some(format));
+            let is_same = same_request(json.rules, identity.rules);
+            assert_eq!(is_same, format == Format::Json, "{format:?}");
+        }
+        let other = Digest::from_bytes([7; 16]);
+        assert_eq!(json.format_of(other), None);
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub use look::{Again, Against, Brought, Look, LookError, Looker, Sample, Waiting
 
 use crate::clock::Clock;
 use crate::config;
+use crate::detect::Unreadable;
 use crate::event::{EventId, Partition};
 use crate::metrics::PollMetrics;
 use crate::name::Name;
@@ -495,9 +496,13 @@ fn reasons() -> Vec<&'static str> {
         REASON_STORE,
         REASON_INTERNAL,
     ];
-    let unreadable = ["parse", "shape", "id", "items_max"];
     let fetching = Reason::ALL.into_iter().map(Reason::label);
-    fetching.chain(unreadable).chain(own).collect()
+    let unreadable = Unreadable::REASONS;
+    // A body may be too large as it comes, and as what is made of it.
+    let mut all: Vec<_> = fetching.chain(unreadable).chain(own).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 fn detections_max() -> usize {

@@ -11,7 +11,7 @@ use super::identity::Identity;
 use super::request;
 use crate::client::Validators;
 use crate::config::{self, Values};
-use crate::detect::Progress;
+use crate::detect::{Format, Progress};
 use crate::digest::Digest;
 use crate::store::Memory;
 use crate::time::Timestamp;
@@ -28,25 +28,43 @@ pub(super) struct Question<'a> {
     pub(super) has_snapshot: bool,
     /// When the poll begins.
     pub(super) began: Timestamp,
-    /// What is asked for, under which rules.
+    /// What is asked for, under which rules, of bodies of JSON.
     pub(super) identity: Identity,
     /// The partition's values by name.
     pub(super) partition: &'a BTreeMap<String, String>,
 }
 
 impl Question<'_> {
+    /// The format that bodies must have: as it is configured, else as the snapshot was made of.
+    /// What once was JSON and is a page of XML now has not changed, it has failed. `None`: as they
+    /// come.
+    pub(super) fn format(&self) -> Option<Format> {
+        let learnt = || {
+            let rules = self.memory.rules.filter(|_| self.has_snapshot)?;
+            self.identity.format_of(rules)
+        };
+        self.source.format.or_else(learnt)
+    }
+
+    /// What is asked for, under which rules, of bodies of this format.
+    fn expected(&self) -> Identity {
+        let format = self.format().unwrap_or_default();
+        self.identity.of_format(format)
+    }
+
     /// Whether what is remembered was made under the request, rules and policy in force.
     pub(super) fn is_comparable(&self) -> bool {
+        let expected = self.expected();
         self.has_snapshot
-            && self.memory.rules == Some(self.identity.rules)
-            && self.memory.policy == Some(self.identity.policy)
+            && self.memory.rules == Some(expected.rules)
+            && self.memory.policy == Some(expected.policy)
     }
 
     /// How far an incremental listing has come. Under another request or other rules it begins
     /// anew: what is compared must be listed whole.
     pub(super) fn progress(&self) -> Option<Progress> {
         let cursor = self.source.cursor.as_ref()?;
-        let goes_on = self.has_snapshot && self.memory.rules == Some(self.identity.rules);
+        let goes_on = self.has_snapshot && self.memory.rules == Some(self.expected().rules);
         let progress = self.memory.progress.clone().filter(|_| goes_on);
         progress.or_else(|| request::initial(cursor, &self.values(None)))
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Known, Report};
-use crate::poll::{Against, Brought, Would};
+use crate::poll::{Against, Would};
 
 /// One JSON object.
 pub(super) fn json(report: &Report<'_>) -> Value {
@@ -41,7 +41,7 @@ pub(super) fn json(report: &Report<'_>) -> Value {
                 .or(look.failure.as_ref().and_then(|failure| failure.status))
                 .or(look.failure.is_none().then_some(304)),
             "content_type": brought.and_then(|brought| brought.content_type.as_ref()),
-            "bytes": brought.map(Brought::bytes),
+            "bytes": brought.map(|brought| brought.bytes),
             "pages": brought.map(|brought| brought.bodies.len()),
             "items": brought.map(|brought| brought.walk.entries.len()),
             "validators": validators(

@@ -70,7 +70,7 @@ fn answer(report: &Report<'_>, paint: Paint) -> String {
         1 => String::new(),
         several => format!(" in {several} pages"),
     };
-    let bytes = bytes_text(brought.bytes());
+    let bytes = bytes_text(brought.bytes);
     format!("{status}, {bytes} of {content_type}{pages}, {took}")
 }
 

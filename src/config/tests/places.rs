@@ -54,7 +54,8 @@ per_source = \"one\"
             "15:12: `secrets`: a webhook secret begins with `whsec_` or `whsk_`",
             "17:15: `concurrency` must be 1 to 10000",
             "18:21: `requests` must be 1 to 1000000",
-            "20:14: `per_source` is \"auto\" or \"on\" or \"off\", not \"one\"",
+            "20:14: `per_source` is \"auto\" or \"on\" or \"off\", not \"one\", did you mean \
+             \"on\"?",
         ]
     );
     let whole = text.replace("timeout = =", "failing_after = 1 #");

@@ -164,8 +164,18 @@ every = { cron = "* * * *" } => 5 fields, not 4
 every = { cron = 5 } => `cron` is a cron expression like "*/5 8-18 * * MON-FRI", not an integer
 every = { timezone = "UTC" } => `cron` is missing
 every = {} => `cron` is missing
-format = "csv" => `format = "csv"` is not supported yet
-format = "yaml" => `format` is "auto" or "json", not "yaml"
+format = "cvs" => or "text" or "bytes", not "cvs", did you mean "csv"?
+format = "yaml" => `format` is "auto" or "json" or "ndjson" or "csv" or "xml" or "feed" or "html"
+format = "rss" => or "text" or "bytes", not "rss"
+format = ["csv"] => or "text" or "bytes", not an array
+format = "html" ;; items = "$.a[*]" ;; id = "$.text" => elements are selected by CSS
+format = "html" ;; items = "tr >" ;; id = "$.text" => `items`: no CSS selector
+format = "html" ;; items = ["tr"] ;; id = "$.text" => `items` is a CSS selector like "table
+format = "html" ;; items = "tr" => `items` needs what identifies each
+format = "html" ;; deletes = "full" => add `items` and `id`
+format = "csv" ;; items = "tr" ;; id = "$.text" => a JSONPath begins with `$`
+format = "bytes" ;; items = "$[*]" ;; id = "$.id" => bytes have no items
+format = "feed" ;; id = "id" => a JSONPath begins with `$`
 items = "$[*]" => `items` needs what identifies each
 id = "$.id" => `id` is about items
 items = "$[*]" ;; id = [] => `id` is empty

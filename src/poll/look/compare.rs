@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use super::{Against, Brought, Looker, Waiting};
 use crate::client::Validators;
 use crate::config::{self, Deletes, Keep};
-use crate::detect::{self, Known, Progress, Subject};
+use crate::detect::{self, Format, Known, Progress, Subject};
 use crate::poll::bench::Bench;
 use crate::poll::conclude::{Found, Learnt, Trouble, What};
 use crate::poll::identity::{Identity, asked, same_request};
 use crate::poll::judge::{self, Believed, Case, Judgement, Open};
 use crate::poll::plan::{self, Basis, Draw};
 use crate::poll::question::Question;
-use crate::poll::walk::{self, Pages, Walked, Walker};
+use crate::poll::walk::{self, Leaves, Pages, Walked, Walker};
 use crate::poll::{Outcome, forget, redigest};
 use crate::store::Peek;
 use crate::upstream::{By, Request};
@@ -56,8 +56,10 @@ impl Looker<'_> {
         &self,
         request: &Request,
         validators: &Validators,
+        learnt: Option<Format>,
     ) -> Result<Walked, Trouble> {
         let walker = Walker {
+            learnt,
             source: self.source,
             upstream: self.upstream,
             by: By::Hand,
@@ -78,10 +80,11 @@ impl Looker<'_> {
         let asked = asked(self.source, request);
         let sent = question.validators(request, asked);
         let began = Instant::now();
-        let walked = self.walk(request, &sent).await;
+        let format = question.format();
+        let walked = self.walk(request, &sent, format).await;
         let took = began.elapsed();
         let learnt = Learnt {
-            identity: question.identity,
+            identity: question.identity.of_format(format.unwrap_or_default()),
             asked,
             began: self.now,
             progress,
@@ -120,6 +123,7 @@ impl Looker<'_> {
         mut learnt: Learnt,
     ) -> Result<Seen, Trouble> {
         let (pacing, several) = (pages.pacing, pages.sheets.len() > 1);
+        learnt.identity = question.identity.of_format(pages.format);
         learnt.raw = Some(pages.raw());
         learnt.validators.clone_from(&pages.validators);
         let (mut brought, progress) = self.read(pages, learnt.progress.as_ref())?;
@@ -154,7 +158,9 @@ impl Looker<'_> {
 
     /// Walks once more, as a poll does whose pages lack items: they shift while they are read.
     async fn read_twice(&self, request: &Request, first: Brought) -> Result<Brought, Trouble> {
-        let Walked::Whole(again) = self.walk(request, &Validators::default()).await? else {
+        let none = Validators::default();
+        let again = self.walk(request, &none, Some(first.format)).await?;
+        let Walked::Whole(again) = again else {
             return Err(Trouble::internal("an unconditional walk was not modified"));
         };
         let (second, _) = self.read(again, None)?;
@@ -171,8 +177,12 @@ impl Looker<'_> {
         pages: Pages,
         progress: Option<&Progress>,
     ) -> Result<(Brought, Option<Progress>), Trouble> {
-        let bodies = pages.bodies();
-        let sheets = walk::read(pages.sheets, self.source)?;
+        let (format, received) = (pages.format, pages.bytes());
+        let leaves = walk::read(pages.sheets, self.source)?;
+        let Leaves {
+            pages: sheets,
+            bodies,
+        } = leaves;
         let progress = match &self.source.cursor {
             None => None,
             Some(cursor) => {
@@ -182,6 +192,8 @@ impl Looker<'_> {
         };
         let brought = Brought {
             status: pages.status,
+            format,
+            bytes: received,
             content_type: pages.content_type,
             validators: pages.validators,
             walk: detect::join(sheets)?,

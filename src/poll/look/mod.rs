@@ -21,7 +21,7 @@ use super::plan::Changes;
 use super::walk::Walked;
 use crate::client::Validators;
 use crate::config;
-use crate::detect::{Entry, Subject, Walk};
+use crate::detect::{Entry, Format, Subject, Walk};
 use crate::event::{Kind, OPERATIONAL_SOURCE, Partition};
 use crate::store::Peek;
 use crate::time::Timestamp;
@@ -83,7 +83,11 @@ pub struct Brought {
     pub content_type: Option<String>,
     /// What the next request could be made conditional with.
     pub validators: Validators,
-    /// The pages' bodies, into which the walk points.
+    /// What the pages' bodies are.
+    pub format: Format,
+    /// Bytes of all pages, as they came.
+    pub bytes: usize,
+    /// The pages' bodies as JSON, into which the walk points.
     pub bodies: Vec<Bytes>,
     /// The items: what a baseline would hold.
     pub walk: Walk,
@@ -225,7 +229,8 @@ impl Looker<'_> {
         } else {
             Validators::default()
         };
-        let again = match self.walk(request, &validators).await {
+        let format = Some(brought.format);
+        let again = match self.walk(request, &validators, format).await {
             Ok(Walked::NotModified { .. }) => return Some(Again::NotModified),
             Ok(Walked::Whole(pages)) => self.read(pages, None).map(|(brought, _)| brought),
             Err(trouble) => Err(trouble),
@@ -257,12 +262,6 @@ impl Brought {
         let bytes = body.and_then(|body| body.get(entry.range.clone()));
         // A walk was read from these bytes, so they are JSON, so they are UTF-8.
         std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or("null")
-    }
-
-    /// Bytes of all pages.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bodies.iter().map(Bytes::len).sum()
     }
 }
 

@@ -21,7 +21,7 @@ use super::plan::{Basis, Changes, Draw};
 use super::seat::Seat;
 use super::*;
 use crate::client::Validators;
-use crate::config::{Baseline, Deletes, Every, Format, Keep};
+use crate::config::{Baseline, Deletes, Every, Keep};
 use crate::detect::{self, Differences, Entry, Held, Known, Path, Rules, Walk};
 use crate::digest::{Digest, RawDigest};
 use crate::event::Kind;
@@ -60,7 +60,7 @@ pub(super) fn source() -> config::Source {
         cursor: None,
         paginate: None,
         every: Every::Fixed(Duration::from_secs(10)),
-        format: Format::Auto,
+        format: None,
         rules: Arc::new(Rules {
             items: Some(path("$[*]")),
             id: vec![path("$.id")],

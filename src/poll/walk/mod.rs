@@ -17,18 +17,22 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 
 use self::paging::{Astray, Leaf, Paging};
-use super::bench::{Bench, INLINE_BYTES_MAX};
+use super::bench::{Bench, INLINE_BYTES_MAX, INLINE_ENCODED_BYTES_MAX};
 use super::conclude::Trouble;
 use super::{REASON_PAGES_MAX, REASON_PAGINATION};
 use crate::client::Validators;
-use crate::config::{self, Format, PageAt, PageBy, Paginate};
-use crate::detect::{self, Page, Unreadable};
+use crate::config::{self, PageAt, PageBy, Paginate};
+use crate::detect::{self, Encoded, Format, Page, Unreadable};
 use crate::digest::RawDigest;
 use crate::upstream::{Answer, Body, By, Failure, Fetch, Kept, Pacing, Request, Upstream};
 
 /// All pages of a walk together may be so many times as large as one may be: pages are cut small,
 /// and all of them are in memory at once.
 const WALK_BODIES: usize = 16;
+
+/// What a body is made as JSON may be so many times as large as the body may be: names stand once
+/// in a table, and in each of its rows as JSON.
+const DECODED_BODIES: usize = 4;
 
 /// How often a long walk tells how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -38,6 +42,8 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Walker<'a> {
     pub(super) source: &'a Arc<config::Source>,
     pub(super) upstream: &'a Upstream,
+    /// What pages were before; `None`: there were none.
+    pub(super) learnt: Option<Format>,
     pub(super) bench: &'a Bench,
     /// For whose sake.
     pub(super) by: By,
@@ -77,6 +83,8 @@ pub(super) enum Walked {
 pub(super) struct Pages {
     /// In the walk's order; never empty.
     pub(super) sheets: Vec<Sheet>,
+    /// The format of all of them.
+    pub(super) format: Format,
     /// Status of the last page.
     pub(super) status: u16,
     /// `Content-Type` of the last page, as it came.
@@ -87,17 +95,32 @@ pub(super) struct Pages {
     pub(super) pacing: Pacing,
 }
 
-/// A page's body, and its items if they were read on the way.
+/// A page's body, and what was made of it on the way.
 #[derive(Debug)]
 pub(super) struct Sheet {
-    pub(super) bytes: Bytes,
-    pub(super) raw: RawDigest,
-    pub(super) read: Option<Page>,
+    /// As it came.
+    body: Bytes,
+    raw: RawDigest,
+    format: Format,
+    content_type: Option<String>,
+    /// As JSON, if it was needed already.
+    json: Option<Bytes>,
+    /// Its items, if they were counted.
+    read: Option<Page>,
+}
+
+/// The pages of one walk, read.
+#[derive(Debug)]
+pub(super) struct Leaves {
+    pub(super) pages: Vec<Page>,
+    /// Their bodies as JSON, into which the items point.
+    pub(super) bodies: Vec<Bytes>,
 }
 
 /// What is looked up in a page.
 #[derive(Debug, Default)]
 struct LookedUp {
+    json: Option<Bytes>,
     named: Option<String>,
     more: Option<String>,
     page: Option<Page>,
@@ -116,6 +139,7 @@ impl Walker<'_> {
         };
         let (mut paging, first) = Paging::begin(paginate, first.clone())?;
         let mut pages = Pages::default();
+        let mut learnt = self.learnt;
         let mut items = 0;
         let mut bytes_left = self.source.body_bytes_max.saturating_mul(WALK_BODIES);
         let (began, mut told) = (Instant::now(), Instant::now());
@@ -128,15 +152,16 @@ impl Walker<'_> {
             let Answer::Body(body) = answer else {
                 return Err(unasked().into());
             };
-            let bytes = body.bytes;
             pages.pacing = pages.pacing.max(body.pacing);
             let paced = |trouble: Trouble| trouble.paced(pages.pacing);
-            self.check_type(body.content_type.as_deref())
-                .map_err(paced)?;
+            let format = self.format(learnt, &body).map_err(paced)?;
+            (learnt, pages.format) = (Some(format), format);
+            let mut sheet = Sheet::of(&body, format);
+            let looked_up = self.look_up(paginate, &sheet).await.map_err(paced)?;
+            sheet.json = looked_up.json;
             bytes_left = bytes_left
-                .checked_sub(bytes.len())
+                .checked_sub(sheet.weight())
                 .ok_or_else(|| paced(self.too_large()))?;
-            let looked_up = self.look_up(paginate, &bytes).await.map_err(paced)?;
             let leaf = Leaf {
                 place: &body.place,
                 headers: &body.headers,
@@ -148,11 +173,8 @@ impl Walker<'_> {
             items += leaf.items;
             next = paging.after(&leaf).map_err(|astray| paced(astray.into()))?;
             (pages.status, pages.content_type) = (body.status, body.content_type);
-            pages.sheets.push(Sheet {
-                bytes,
-                raw: body.raw,
-                read: looked_up.page,
-            });
+            sheet.read = looked_up.page;
+            pages.sheets.push(sheet);
             if items > self.source.items_max {
                 let too_many = Unreadable::TooMany(self.source.items_max);
                 return Err(Trouble::from(too_many).paced(pages.pacing));
@@ -187,21 +209,12 @@ impl Walker<'_> {
             let mut trace = self.trace.lock();
             trace.kept = trace.sent_at.map(|sent_at| Kept::of(&body, sent_at));
         }
-        let Body {
-            status,
-            bytes,
-            raw,
-            pacing,
-            ..
-        } = body;
-        self.check_type(body.content_type.as_deref())
-            .map_err(|trouble| trouble.paced(pacing))?;
+        let (status, pacing) = (body.status, body.pacing);
+        let format = self.format(self.learnt, &body);
+        let format = format.map_err(|trouble| trouble.paced(pacing))?;
         Ok(Walked::Whole(Pages {
-            sheets: vec![Sheet {
-                bytes,
-                raw,
-                read: None,
-            }],
+            sheets: vec![Sheet::of(&body, format)],
+            format,
             status,
             content_type: body.content_type,
             validators: body.validators,
@@ -224,24 +237,28 @@ impl Walker<'_> {
         Ok(answer)
     }
 
-    fn check_type(&self, content_type: Option<&str>) -> Result<(), Trouble> {
-        if is_readable(self.source.format, content_type) {
-            return Ok(());
-        }
-        Err(Trouble::content_type(content_type.unwrap_or_default()))
+    /// What `body` is, where those before it were `learnt`.
+    fn format(&self, learnt: Option<Format>, body: &Body) -> Result<Format, Trouble> {
+        let content_type = body.content_type.as_deref();
+        let format = Format::of(self.source.format, learnt, content_type);
+        format.map_err(|mistyped| Trouble::content_type(mistyped, content_type.unwrap_or_default()))
     }
 
     /// What of a page says where the walk goes on. Items are read where they are counted.
-    async fn look_up(&self, paginate: &Paginate, bytes: &Bytes) -> Result<LookedUp, Trouble> {
-        let (bytes, source) = (bytes.clone(), Arc::clone(self.source));
+    async fn look_up(&self, paginate: &Paginate, sheet: &Sheet) -> Result<LookedUp, Trouble> {
+        let source = Arc::clone(self.source);
         let at = match paginate.by.at() {
             Some(PageAt::Body(path)) => Some(path.clone()),
             Some(PageAt::Header(_)) | None => None,
         };
         let counts = matches!(paginate.by, PageBy::Page { .. } | PageBy::Offset { .. });
         let more = paginate.more.clone();
-        let heavy = bytes.len() > INLINE_BYTES_MAX;
+        if at.is_none() && more.is_none() && !counts {
+            return Ok(LookedUp::default());
+        }
+        let (heavy, json) = (sheet.is_heavy(), sheet.maker());
         let looked_up = self.bench.run(heavy, move || {
+            let bytes = json(&source)?;
             let pick = |path: Option<detect::Path>| {
                 path.map_or(Ok(None), |path| detect::pick(&bytes, &path))
             };
@@ -250,6 +267,7 @@ impl Walker<'_> {
                 named: pick(at)?,
                 more: pick(more)?,
                 page: counts.then(page).transpose()?,
+                json: Some(bytes),
             })
         });
         Ok(looked_up.await??)
@@ -263,17 +281,14 @@ impl Walker<'_> {
 }
 
 impl Pages {
-    /// All of their bytes.
+    /// All of their bytes, as they came.
     pub(super) fn bytes(&self) -> usize {
-        self.sheets.iter().map(|sheet| sheet.bytes.len()).sum()
+        self.sheets.iter().map(|sheet| sheet.body.len()).sum()
     }
 
-    /// The bodies, in the walk's order.
-    pub(super) fn bodies(&self) -> Vec<Bytes> {
-        self.sheets
-            .iter()
-            .map(|sheet| sheet.bytes.clone())
-            .collect()
+    /// Whether reading them takes longer than callers can wait.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.bytes() > inline_bytes_max(self.format)
     }
 
     /// Identity of all of their bytes.
@@ -305,22 +320,81 @@ impl Pages {
     }
 }
 
+impl Sheet {
+    fn of(body: &Body, format: Format) -> Self {
+        Self {
+            body: body.bytes.clone(),
+            raw: body.raw,
+            format,
+            content_type: body.content_type.clone(),
+            json: None,
+            read: None,
+        }
+    }
+
+    /// How much of it is in memory.
+    fn weight(&self) -> usize {
+        let json = self.json.as_ref().map_or(0, Bytes::len);
+        self.body.len().max(json)
+    }
+
+    fn is_heavy(&self) -> bool {
+        self.body.len() > inline_bytes_max(self.format)
+    }
+
+    /// What makes it JSON, wherever that is done. A body of JSON is not copied.
+    fn maker(
+        &self,
+    ) -> impl FnOnce(&config::Source) -> Result<Bytes, Unreadable> + Send + use<> + 'static {
+        let (json, body, format) = (self.json.clone(), self.body.clone(), self.format);
+        let content_type = self.content_type.clone();
+        move |source| match (json, format) {
+            (Some(json), _) => Ok(json),
+            (None, Format::Json) => Ok(body),
+            (None, format) => {
+                let encoded = Encoded {
+                    body: &body,
+                    format,
+                    content_type: content_type.as_deref(),
+                };
+                let bytes_max = source.body_bytes_max.saturating_mul(DECODED_BODIES);
+                detect::decode(encoded, &source.rules, bytes_max).map(Bytes::from)
+            }
+        }
+    }
+}
+
+/// Bodies of this format above so many bytes are worked on beside the runtime's threads.
+fn inline_bytes_max(format: Format) -> usize {
+    match format {
+        Format::Json => INLINE_BYTES_MAX,
+        _ => INLINE_ENCODED_BYTES_MAX,
+    }
+}
+
 /// Reads the pages of one walk.
-pub(super) fn read(sheets: Vec<Sheet>, source: &config::Source) -> Result<Vec<Page>, Unreadable> {
+pub(super) fn read(sheets: Vec<Sheet>, source: &config::Source) -> Result<Leaves, Unreadable> {
     let mut items = 0;
+    let bytes_max = source.body_bytes_max.saturating_mul(WALK_BODIES);
+    let mut bytes_left = bytes_max;
     let mut pages = Vec::with_capacity(sheets.len());
+    let mut bodies = Vec::with_capacity(sheets.len());
     for sheet in sheets {
+        let json = sheet.maker()(source)?;
+        let left = bytes_left.checked_sub(json.len());
+        bytes_left = left.ok_or(Unreadable::TooLarge(bytes_max))?;
         let page = match sheet.read {
             Some(page) => page,
-            None => detect::page(&sheet.bytes, &source.rules, source.items_max)?,
+            None => detect::page(&json, &source.rules, source.items_max)?,
         };
+        bodies.push(json);
         items += page.len();
         if items > source.items_max {
             return Err(Unreadable::TooMany(source.items_max));
         }
         pages.push(page);
     }
-    Ok(pages)
+    Ok(Leaves { pages, bodies })
 }
 
 /// Whether the `Link` header leads to another page.
@@ -334,26 +408,6 @@ fn unasked() -> Failure {
         crate::upstream::Reason::Status,
         "304 to an unconditional request".to_owned(),
     )
-}
-
-/// Whether a body of this type may be read as JSON. Servers that know no better say that it is
-/// text, or say nothing.
-pub(super) fn is_readable(format: Format, content_type: Option<&str>) -> bool {
-    const LIKELY: [&str; 7] = [
-        "",
-        "application/json",
-        "text/json",
-        "text/plain",
-        "application/octet-stream",
-        "application/javascript",
-        "text/javascript",
-    ];
-    if format == Format::Json {
-        return true;
-    }
-    let essence = content_type.unwrap_or_default().split(';').next();
-    let essence = essence.unwrap_or_default().trim().to_ascii_lowercase();
-    LIKELY.contains(&essence.as_str()) || essence.ends_with("+json")
 }
 
 impl From<Astray> for Trouble {

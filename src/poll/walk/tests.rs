@@ -381,27 +381,6 @@ fn only_a_status_that_is_named_ends_a_walk_and_never_at_its_first_page() {
     assert!(!paging.ends_with(None));
 }
 
-#[test]
-fn what_is_clearly_not_json_is_not_read() {
-    for (content_type, expected) in [
-        (None, true),
-        (Some("application/json; charset=utf-8"), true),
-        (Some("Application/JSON"), true),
-        (Some("application/vnd.github+json"), true),
-        (Some("text/plain"), true),
-        (Some("text/html; charset=utf-8"), false),
-        (Some("application/xml"), false),
-        (Some("application/x-ndjson"), false),
-    ] {
-        assert_eq!(
-            is_readable(Format::Auto, content_type),
-            expected,
-            "{content_type:?}"
-        );
-        assert!(is_readable(Format::Json, content_type));
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -1,0 +1,86 @@
+//! From a response's bytes to JSON text, whatever format they have. Pure.
+//!
+//! Decides what each format looks like as JSON, and which bodies are none of it. What comes out is
+//! read as any JSON body is: items, ids, `ignore` and digests know nothing of formats. JSON itself
+//! does not come here.
+//!
+//! | format | as JSON |
+//! | --- | --- |
+//! | ndjson | an array of the lines' values; blank lines are skipped |
+//! | csv | an array of objects, one of each row, whose names the first row gives; all values are strings |
+//! | xml | `{"root": …}`. An element is an object of its attributes (`"@name"`), its text (`"#text"`) and, by name, arrays of its child elements; or just its text where it has nothing else |
+//! | feed | `{"type", "title", …, "entries": [{"id", "title", "link", "published", …}]}` of RSS, Atom and JSON Feed alike, times in RFC 3339 |
+//! | html | an array of what a CSS selector selects, `{"tag", "text", "links", "attributes", "html"}` each; without one `{"title", "text"}` of the page |
+//! | text | `{"text": …}`, or `{"lines": […]}` for items |
+//! | bytes | `{"bytes": length, "blake3": digest}` |
+//!
+//! That one element of XML is an array, too, is so that a second one changes no shape.
+//!
+//! No format tells all truncations. What a body can tell is told: a value, a quote, an element that
+//! does not end, a row of too few fields. That nothing, a login page or a note of regret is read as
+//! an empty list is prevented where a format would allow it.
+
+mod charset;
+mod csv;
+mod feed;
+mod html;
+mod kind;
+mod ndjson;
+mod output;
+#[cfg(test)]
+mod tests;
+mod text;
+mod xml;
+
+pub use html::Selector;
+pub use kind::{Format, Mistyped};
+
+use super::{Rules, Unreadable};
+
+/// A body that is not JSON yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Encoded<'a> {
+    /// The bytes.
+    pub body: &'a [u8],
+    /// What they are.
+    pub format: Format,
+    /// `Content-Type`, which may name the charset.
+    pub content_type: Option<&'a str>,
+}
+
+/// A body as JSON text of at most `bytes_max` bytes.
+///
+/// Of the rules only counts what is looked for: where it cannot be there, the body is not what the
+/// source watches.
+///
+/// # Errors
+/// [`Unreadable`]; its messages name places, never content.
+pub fn decode(
+    encoded: Encoded<'_>,
+    rules: &Rules,
+    bytes_max: usize,
+) -> Result<Vec<u8>, Unreadable> {
+    let Encoded {
+        body,
+        format,
+        content_type,
+    } = encoded;
+    if body.is_empty() {
+        return Err(format.malformed("there is nothing"));
+    }
+    let told = content_type.and_then(kind::charset);
+    let text = |declared| charset::text(body, told, declared);
+    match format {
+        Format::Json => Ok(body.to_vec()),
+        Format::Ndjson => ndjson::decode(&text(charset::nowhere)?, bytes_max),
+        Format::Csv => csv::decode(&text(charset::nowhere)?, rules, bytes_max),
+        Format::Xml => xml::decode(&text(charset::in_xml)?, bytes_max),
+        Format::Feed => feed::decode(&text(charset::in_xml)?, bytes_max),
+        Format::Html => {
+            let selector = rules.selector.as_ref();
+            html::decode(&text(charset::in_html)?, selector, bytes_max)
+        }
+        Format::Text => text::decode(&text(charset::nowhere)?, rules, bytes_max),
+        Format::Bytes => Ok(text::of_bytes(body)),
+    }
+}
