@@ -13,6 +13,7 @@ mod backlog;
 mod budget;
 mod choosing;
 mod cursors;
+mod decoding;
 mod demo;
 mod end;
 mod flood;

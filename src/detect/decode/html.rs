@@ -97,8 +97,12 @@ pub(super) fn decode(
     selector: Option<&Selector>,
     bytes_max: usize,
 ) -> Result<Vec<u8>, Unreadable> {
-    if !text.contains('<') {
+    let begins_tag = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '!');
+    if !text.split('<').skip(1).any(begins_tag) {
         return Err(Format::Html.malformed("it holds no tag"));
+    }
+    if text.rfind('<') > text.rfind('>') {
+        return Err(Format::Html.malformed("it ends within a tag"));
     }
     if holds(text, "<html") && !holds(text, "</html") {
         return Err(Format::Html.malformed("it ends before its `html` does"));

@@ -6,10 +6,12 @@
 
 mod bodies;
 mod bombs;
+mod formats;
 mod framing;
 mod heads;
 mod lists;
 mod records;
+pub(crate) mod written;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 
+use self::written::Written;
 use crate::harness::{Asked, Doorbell, Piece, Receiver, SECRET, Script, Story, Wild, well};
 
 /// Polls of one behaviour running.
@@ -40,6 +43,8 @@ struct Row {
     then: Then,
     script: Script,
     on: &'static str,
+    /// What the source watches.
+    of: Written,
 }
 
 /// What comes of it.
@@ -69,6 +74,7 @@ impl Row {
             then,
             script: Arc::new(script),
             on: WELL,
+            of: Written::Json,
         }
     }
 
@@ -90,6 +96,10 @@ impl Row {
         })
     }
 
+    fn of(self, of: Written) -> Self {
+        Self { of, ..self }
+    }
+
     fn hasty(self) -> Self {
         Self { on: HASTY, ..self }
     }
@@ -104,6 +114,7 @@ fn table() -> Vec<Row> {
         bodies::rows(),
         records::rows(),
         bombs::rows(),
+        formats::rows(),
     ];
     rows.into_iter().flatten().collect()
 }
@@ -147,10 +158,11 @@ async fn nothing_that_an_upstream_does_wrong_is_a_change() {
     let cases: Vec<Case<'_>> = cases(&table).collect();
     for case in &cases {
         wild.serve(&case.path, case.list.ids().map(item).collect());
+        wild.answer(&case.path, whole(case.row.of));
         if case.list == List::Page {
             let first = case.watched();
             wild.serve(&first, (1..=MANY).map(item).collect());
-            wild.answer(&first, first_page(&case.path));
+            wild.answer(&first, first_page(case.row.of, &case.path));
         }
     }
     let doorbell = Doorbell::start(&config(&wild, &receiver, &cases)).await;
@@ -225,13 +237,26 @@ impl Case<'_> {
 }
 
 /// A page that is well, and leads to the one at `next`.
-fn first_page(next: &str) -> Script {
+fn first_page(written: Written, next: &str) -> Script {
     let link = format!("<{next}>; rel=\"next\"");
     Arc::new(move |asked| {
+        let headers = [("content-type", written.content_type()), ("link", &link)];
         vec![Piece::Send(well(
             "200 OK",
-            &[JSON, ("link", &link)],
-            &asked.list,
+            &headers,
+            written.write(&asked.list),
+        ))]
+    })
+}
+
+/// A page that is well.
+fn whole(written: Written) -> Script {
+    Arc::new(move |asked| {
+        let headers = [("content-type", written.content_type())];
+        vec![Piece::Send(well(
+            "200 OK",
+            &headers,
+            written.write(&asked.list),
         ))]
     })
 }
@@ -248,7 +273,7 @@ async fn live(case: &Case<'_>, doorbell: &Doorbell, wild: &Wild) -> Result<(), S
 
     wild.answer(&case.path, script());
     expect(poll_badly(case, doorbell).await?, 0, "of it")?;
-    wild.answer_well(&case.path);
+    wild.answer(&case.path, whole(case.row.of));
     expect(poll_well(case, doorbell).await?, 0, "after it")?;
 
     wild.answer(&case.path, script());
@@ -256,7 +281,7 @@ async fn live(case: &Case<'_>, doorbell: &Doorbell, wild: &Wild) -> Result<(), S
     let early = poll_badly(case, doorbell).await?;
     let is_good = case.row.then == Then::Passes;
     expect(early, u64::from(is_good), "of it and a real change")?;
-    wild.answer_well(&case.path);
+    wild.answer(&case.path, whole(case.row.of));
     let events = early + poll_well(case, doorbell).await?;
     expect(events, 1, "of a real change after it")?;
     expect(poll_well(case, doorbell).await?, 0, "in the end")
@@ -331,6 +356,7 @@ allow_private = true
             List::Page => "paginate = { by = \"link\" }",
             List::Many | List::One => "",
         };
+        let lines = case.row.of.lines();
         let _ = write!(
             config,
             r#"
@@ -338,8 +364,7 @@ allow_private = true
 upstream = "{on}"
 path = "{path}"
 every = "manual"
-items = "$[*]"
-id = "$.id"
+{lines}
 deletes = "full"
 items_max = 1000
 body_bytes_max = "2MiB"

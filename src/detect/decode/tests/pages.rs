@@ -79,7 +79,7 @@ fn a_whole_page_is_its_text() {
 
 #[test]
 fn a_page_that_is_cut_anywhere_is_told_of() {
-    let end = PAGE.find("</html").expect("an end") + "</html".len();
+    let end = PAGE.find("</html>").expect("an end") + "</html>".len();
     for rules in [selecting("tr", "$.text"), Rules::default()] {
         for cut in 0..PAGE.len() {
             let found = raw(Format::Html, &PAGE.as_bytes()[..cut], &rules);
