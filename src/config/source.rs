@@ -103,7 +103,7 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
     let upstream = table.required("upstream", "\"NAME\"", |v| upstream_name(v, declared));
     let asked = asked(name, table, declared);
     let every = table.required("every", "\"30s\"", every);
-    let format = table.or("format", None, format);
+    let format = table.or("format", None, |v| v.one_of(&formats(), &[]));
     let (deletes, tombstone) = table.or("deletes", (Deletes::Never, None), deletes);
     if deletes != Deletes::Never && !has_items(table) {
         let message = "`deletes` is about items, add `items` and `id`";
@@ -237,11 +237,10 @@ fn has_items(table: &Table<'_>) -> bool {
     table.has("items") || is_feed()
 }
 
-/// What bodies are; `Some(None)`: what `Content-Type` says.
-fn format(value: Value<'_>) -> Option<Option<Format>> {
+/// What bodies are; `None`: what `Content-Type` says.
+fn formats() -> Vec<(&'static str, Option<Format>)> {
     let formats = Format::ALL.map(|format| (format.label(), Some(format)));
-    let choices = [&[("auto", None)], &formats[..]].concat();
-    value.one_of(&choices, &[])
+    [&[("auto", None)], &formats[..]].concat()
 }
 
 /// The name of an upstream that the file has.

@@ -265,9 +265,10 @@ async fn pages_of_tables_are_one_list() {
 #[tokio::test]
 async fn a_large_table_is_read_beside_and_what_changed_of_it_is_found() {
     let rows = |last: &str| {
-        let rows: String = (0..20_000)
+        let rows: Vec<String> = (0..20_000)
             .map(|id| format!("{id},\"a, b\",x{id}\r\n"))
             .collect();
+        let rows = rows.concat();
         format!("id,name,state\r\n{rows}20000,\"c\",{last}\r\n")
     };
     let upstream = serving("text/csv", &rows("open")).await;

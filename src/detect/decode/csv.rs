@@ -83,9 +83,9 @@ fn is_end(row: &StringRecord) -> bool {
 fn separator(text: &str) -> u8 {
     let line = text.lines().find(|line| !line.is_empty());
     let line = line.unwrap_or_default();
-    let others = [';', '\t'].into_iter().filter(|_| !line.contains(','));
-    let other = others.into_iter().find(|sign| line.contains(*sign));
-    other.map_or(b',', |sign| sign as u8)
+    let signs = [b',', b';', b'\t'].into_iter();
+    let mut found = signs.filter(|sign| line.as_bytes().contains(sign));
+    found.next().unwrap_or(b',')
 }
 
 /// The first row.

@@ -27,7 +27,7 @@ pub struct Sample {
     pub query: Vec<String>,
     /// Whether it sends a JSON body.
     pub sends_json: bool,
-    /// The body.
+    /// The body, as JSON.
     pub body: Value,
     /// Its length.
     pub bytes: usize,
@@ -41,7 +41,7 @@ impl Looker<'_> {
     /// Asks for the first page, unconditionally, and as a source that was never polled does.
     ///
     /// # Errors
-    /// [`LookError`], also for what is no JSON.
+    /// [`LookError`], also for what is not of the source's format.
     pub async fn sample(&self) -> Result<Sample, LookError> {
         let (nothing, values) = (Peek::default(), self.partition.values());
         let question = self.question(&nothing, &values);
@@ -56,12 +56,9 @@ impl Looker<'_> {
         let Answer::Body(answer) = answer.map_err(Trouble::from)? else {
             return Err(Trouble::internal("304 to an unconditional request").into());
         };
-        let content_type = answer.content_type.as_deref();
-        if !walk::is_readable(self.source.format, content_type) {
-            return Err(Trouble::content_type(content_type.unwrap_or_default()).into());
-        }
-        let text = answer.bytes.strip_prefix(b"\xef\xbb\xbf");
-        let body = serde_json::from_slice(text.unwrap_or(&answer.bytes));
+        let json = walk::as_json(self.source, &answer)?;
+        let text = json.strip_prefix(b"\xef\xbb\xbf");
+        let body = serde_json::from_slice(text.unwrap_or(&json));
         let body = body.map_err(|error| Trouble::passing("parse", format!("not JSON: {error}")))?;
         let pairs = request.url.query_pairs();
         Ok(Sample {

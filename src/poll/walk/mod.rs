@@ -154,7 +154,7 @@ impl Walker<'_> {
             };
             pages.pacing = pages.pacing.max(body.pacing);
             let paced = |trouble: Trouble| trouble.paced(pages.pacing);
-            let format = self.format(learnt, &body).map_err(paced)?;
+            let format = format_of(self.source, learnt, &body).map_err(paced)?;
             (learnt, pages.format) = (Some(format), format);
             let mut sheet = Sheet::of(&body, format);
             let looked_up = self.look_up(paginate, &sheet).await.map_err(paced)?;
@@ -210,7 +210,7 @@ impl Walker<'_> {
             trace.kept = trace.sent_at.map(|sent_at| Kept::of(&body, sent_at));
         }
         let (status, pacing) = (body.status, body.pacing);
-        let format = self.format(self.learnt, &body);
+        let format = format_of(self.source, self.learnt, &body);
         let format = format.map_err(|trouble| trouble.paced(pacing))?;
         Ok(Walked::Whole(Pages {
             sheets: vec![Sheet::of(&body, format)],
@@ -235,13 +235,6 @@ impl Walker<'_> {
             (self.received)(body.bytes.len());
         }
         Ok(answer)
-    }
-
-    /// What `body` is, where those before it were `learnt`.
-    fn format(&self, learnt: Option<Format>, body: &Body) -> Result<Format, Trouble> {
-        let content_type = body.content_type.as_deref();
-        let format = Format::of(self.source.format, learnt, content_type);
-        format.map_err(|mistyped| Trouble::content_type(mistyped, content_type.unwrap_or_default()))
     }
 
     /// What of a page says where the walk goes on. Items are read where they are counted.
@@ -370,6 +363,23 @@ fn inline_bytes_max(format: Format) -> usize {
         Format::Json => INLINE_BYTES_MAX,
         _ => INLINE_ENCODED_BYTES_MAX,
     }
+}
+
+/// A body as JSON, by itself.
+pub(super) fn as_json(source: &config::Source, body: &Body) -> Result<Bytes, Trouble> {
+    let sheet = Sheet::of(body, format_of(source, None, body)?);
+    Ok(sheet.maker()(source)?)
+}
+
+/// What `body` is, where those before it were `learnt`.
+fn format_of(
+    source: &config::Source,
+    learnt: Option<Format>,
+    body: &Body,
+) -> Result<Format, Trouble> {
+    let content_type = body.content_type.as_deref();
+    let format = Format::of(source.format, learnt, content_type);
+    format.map_err(|mistyped| Trouble::content_type(mistyped, content_type.unwrap_or_default()))
 }
 
 /// Reads the pages of one walk.

@@ -177,9 +177,10 @@ fn documents() -> Vec<Row> {
         let bytes = well("200 OK", &[type_of], body);
         Row::bytes(&format!("feed: {what}"), then, bytes).of(Written::Feed)
     };
-    let laughs: String = (1..30)
+    let laughs: Vec<String> = (1..30)
         .map(|n| format!("<!ENTITY l{n} \"{}\">", format!("&l{};", n - 1).repeat(10)))
         .collect();
+    let laughs = laughs.concat();
     let laughs = format!("<!DOCTYPE r [<!ENTITY l0 \"ha\">{laughs}]><r>&l29;</r>");
     vec![
         xml(
@@ -232,7 +233,8 @@ fn pages() -> Vec<Row> {
         let bytes = well("200 OK", &[type_of], body);
         Row::bytes(&format!("html: {what}"), then, bytes).of(Written::Html)
     };
-    let formats: String = (0..20_000).map(|n| format!("<p><b a={n}></p>")).collect();
+    let formats: Vec<String> = (0..20_000).map(|n| format!("<p><b a={n}></p>")).collect();
+    let formats = formats.concat();
     vec![
         page(
             "no rows",

@@ -119,7 +119,9 @@ fn a_feed_that_is_cut_anywhere_is_told_of() {
 
 #[test]
 fn the_charset_that_was_declared_is_the_one_it_is_read_in() {
-    let latin: Vec<u8> = RSS.replace("One", "é").chars().map(|c| c as u8).collect();
+    let text = RSS.replace("One", "é");
+    let latin = text.chars();
+    let latin: Vec<u8> = latin.map(|c| u8::try_from(c).expect("Latin-1")).collect();
     let json = raw(Format::Feed, &latin, &Rules::default()).expect("a feed");
     let feed: Value = serde_json::from_slice(&json).expect("JSON");
     assert_eq!(feed["entries"][0]["title"], "é");
