@@ -1,5 +1,6 @@
 //! A proxied request through doorbell (routes, limits, headers, metrics) against a bare pingora
-//! that only forwards: interleaved rounds, CPU seconds of the proxy's own process.
+//! that only forwards, and one that a source's last answer serves: interleaved rounds, CPU seconds
+//! of the proxy's own process.
 //!
 //! `cargo bench --bench proxy`
 #![expect(clippy::print_stdout, reason = "figures are what a bench is for")]
@@ -19,6 +20,8 @@ use pingora::server::configuration::ServerConf;
 const ROUNDS: usize = 7;
 const REQUESTS: usize = 20_000;
 const CALLERS: usize = 32;
+/// What a source asks for, too.
+const KEPT: &str = "/kept";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -49,42 +52,57 @@ async fn compare() {
     let ours_at = ours.proxy.expect("a proxy");
     until_answering(bare_at).await;
     until_answering(ours_at).await;
+    until_served(ours_at).await;
 
-    let (mut bare_cpu, mut ours_cpu, mut bare_rate, mut ours_rate) =
-        (vec![], vec![], vec![], vec![]);
+    let passed = format!("http://{ours_at}/x");
+    let subjects = [
+        ("bare pingora", &bare, format!("http://{bare_at}/x")),
+        ("doorbell", &ours.process, passed),
+        ("served", &ours.process, format!("http://{ours_at}{KEPT}")),
+    ];
+    let mut figures = [const { (vec![], vec![]) }; 3];
     for _ in 0..ROUNDS {
-        let (cpu, rate) = round(&bare, bare_at).await;
-        bare_cpu.push(cpu);
-        bare_rate.push(rate);
-        let (cpu, rate) = round(&ours.process, ours_at).await;
-        ours_cpu.push(cpu);
-        ours_rate.push(rate);
+        for ((_, process, url), (cpus, rates)) in subjects.iter().zip(&mut figures) {
+            let (cpu, rate) = round(process, url).await;
+            cpus.push(cpu);
+            rates.push(rate);
+        }
     }
-    let (bare_cpu, ours_cpu) = (median(bare_cpu), median(ours_cpu));
     println!("{REQUESTS} GETs of 1 KiB, {CALLERS} callers, median of {ROUNDS} interleaved rounds");
-    println!(
-        "bare pingora  {bare_cpu:6.2} CPU-s/100,000  {:8.0} requests/s",
-        median(bare_rate)
-    );
-    println!(
-        "doorbell      {ours_cpu:6.2} CPU-s/100,000  {:8.0} requests/s",
-        median(ours_rate)
-    );
-    println!("ratio         {:6.2}", ours_cpu / bare_cpu);
+    let figures = figures.map(|(cpus, rates)| (median(cpus), median(rates)));
+    for ((what, ..), (cpu, rate)) in subjects.iter().zip(&figures) {
+        println!("{what:13} {cpu:6.2} CPU-s/100,000  {rate:8.0} requests/s");
+    }
+    let [bare, passed, served] = figures.map(|(cpu, _)| cpu);
+    println!("passed/bare   {:6.2}", passed / bare);
+    println!("passed/served {:6.2}", passed / served);
+}
+
+/// Waits until the source's last answer is there.
+async fn until_served(address: SocketAddr) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = reqwest::get(format!("http://{address}{KEPT}")).await;
+        if answer.is_ok_and(|answer| answer.headers().contains_key("cache-status")) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "nothing is served");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// CPU seconds per 100,000 requests, and requests per second.
-async fn round(process: &Process, address: SocketAddr) -> (f64, f64) {
+async fn round(process: &Process, url: &str) -> (f64, f64) {
     let (cpu, start) = (process.cpu_seconds(), Instant::now());
     let client = reqwest::Client::builder()
         .no_proxy()
         .build()
         .expect("a client");
     let callers = (0..CALLERS).map(|_| {
-        let client = client.clone();
+        let (client, url) = (client.clone(), url.to_owned());
         tokio::spawn(async move {
             for _ in 0..REQUESTS / CALLERS {
-                let answer = client.get(format!("http://{address}/x")).send().await;
+                let answer = client.get(&url).send().await;
                 let answer = answer.expect("an answer");
                 assert_eq!(answer.status(), 200);
                 assert_eq!(answer.bytes().await.expect("a body").len(), 1024);
@@ -113,6 +131,12 @@ listen = "127.0.0.1:0"
 listen = ["127.0.0.1:0"]
 [upstreams.plain]
 url = "http://{upstream}"
+[sources.kept]
+upstream = "plain"
+path = "{KEPT}"
+every = "1h"
+format = "json"
+serve = {{ max_age = "10h" }}
 [routes.plain]
 path = "/"
 upstream = "plain"
@@ -122,7 +146,8 @@ limits = [{{ by = "ip", requests = 1000000, per = "1s" }}, {{ by = "route", requ
 }
 
 async fn upstream() -> SocketAddr {
-    let body = bytes::Bytes::from(vec![b'x'; 1024]);
+    // A JSON string.
+    let body = bytes::Bytes::from(format!("\"{}\"", "x".repeat(1022)));
     let router = axum::Router::new().fallback(move || {
         let body = body.clone();
         async move { body }
