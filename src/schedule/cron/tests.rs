@@ -109,6 +109,73 @@ fn a_time_that_comes_twice_is_the_first_one_unless_it_says_how_often() {
 }
 
 #[test]
+fn two_hours_that_come_twice_are_both_told_of() {
+    let often = cron("*/30 * * * *", "Antarctica/Troll");
+    assert_eq!(
+        times(&often, "2026-10-25T00:30:00Z", 5),
+        [
+            "2026-10-25 01:00 +00:00",
+            "2026-10-25 01:30 +00:00",
+            "2026-10-25 02:00 +00:00",
+            "2026-10-25 02:30 +00:00",
+            "2026-10-25 03:00 +00:00",
+        ]
+    );
+}
+
+#[test]
+fn a_nickname_says_what_its_fields_say() {
+    for (nickname, fields) in [
+        ("@hourly", "0 * * * *"),
+        ("@daily", "0 0 * * *"),
+        ("@weekly", "0 0 * * 0"),
+        ("@monthly", "0 0 1 * *"),
+        ("@yearly", "0 0 1 1 *"),
+    ] {
+        let (one, other) = (
+            cron(nickname, "Europe/Berlin"),
+            cron(fields, "Europe/Berlin"),
+        );
+        // Through the night in which an hour comes twice: how often, not when.
+        let begin = "2026-10-24T22:30:00Z";
+        assert_eq!(times(&one, begin, 8), times(&other, begin, 8), "{nickname}");
+        assert_eq!(
+            (one.is_interval, one.spread()),
+            (other.is_interval, other.spread())
+        );
+    }
+}
+
+#[test]
+fn of_both_day_fields_either_will_do() {
+    let either = cron("0 0 13 * FRI", "UTC");
+    assert_eq!(
+        times(&either, "2026-10-07T00:00:00Z", 4),
+        [
+            "2026-10-09 00:00 +00:00",
+            "2026-10-13 00:00 +00:00",
+            "2026-10-16 00:00 +00:00",
+            "2026-10-23 00:00 +00:00",
+        ]
+    );
+    let last = cron("0 0 L * *", "UTC");
+    assert_eq!(
+        times(&last, "2026-02-01T00:00:00Z", 1),
+        ["2026-02-28 00:00 +00:00"]
+    );
+    let second = cron("0 0 * * TUE#2", "UTC");
+    assert_eq!(
+        times(&second, "2026-10-01T00:00:00Z", 1),
+        ["2026-10-13 00:00 +00:00"]
+    );
+    let sunday = cron("0 0 * * 7", "UTC");
+    assert_eq!(
+        times(&sunday, "2026-10-01T00:00:00Z", 1),
+        ["2026-10-04 00:00 +00:00"]
+    );
+}
+
+#[test]
 fn what_is_no_expression_is_told_where() {
     let refusal = |text: &str| Cron::parse(text, Zone::UTC).expect_err(text);
     for (text, place, part) in [
