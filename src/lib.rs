@@ -15,7 +15,7 @@
 //! | 4 | [`poll`] [`deliver`] [`proxy`] | the three engines; they meet in the store and the upstream, never each other |
 //! | 3 | [`store`] [`upstream`] | durable verbs over a database; the shared client of an upstream |
 //! | 2 | [`config`] [`client`] [`metrics`] [`clock`] [`shutdown`] [`threads`] | files and environment; HTTP clients; series; heavy work |
-//! | 1 | [`budget`] [`detect`] [`event`] [`schedule`] [`signature`] | pure: who is granted; digest and diff; what rings; when next; sign and verify |
+//! | 1 | [`budget`] [`coverage`] [`detect`] [`event`] [`schedule`] [`signature`] | pure: who is granted; what callers repeat; digest and diff; what rings; when next; sign and verify |
 //! | 0 | [`name`] [`digest`] [`time`] [`backoff`] [`secret`] | pure words |
 //!
 //! Floors 0 and 1 do no I/O, are never `async`, and take clock and randomness as arguments. Only
@@ -35,6 +35,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod coverage;
 pub mod deliver;
 pub mod detect;
 pub mod digest;

@@ -78,6 +78,10 @@ async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Verify(arguments) => cli::verify_body(&arguments),
         Command::Secret { kind, json } => Ok(cli::secret(kind, json)?),
         Command::Poll(poll) => cli::look(&arguments.config, &poll).await,
+        Command::Coverage(coverage) => match cli::read_config(&arguments.config) {
+            Ok(config) => cli::coverage(&config, &coverage).await,
+            Err(code) => Ok(code),
+        },
         Command::Demo { duration } => demo(duration, signals).await,
         Command::Run => match cli::read_config(&arguments.config) {
             Ok(config) => run(config, signals).await,

@@ -8,6 +8,7 @@ mod deliveries;
 mod endpoints;
 mod gate;
 mod problem;
+mod repeated;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -32,7 +33,9 @@ use tokio::task::JoinSet;
 
 pub use problem::Problem;
 
+use crate::clock::Clock;
 use crate::config;
+use crate::coverage;
 use crate::deliver::Deliverer;
 use crate::metrics::Metrics;
 use crate::name::Name;
@@ -59,6 +62,10 @@ pub struct Parts {
     pub upstreams: Upstreams,
     /// The scrape.
     pub metrics: Metrics,
+    /// What callers repeat.
+    pub coverage: coverage::Shared,
+    /// The present.
+    pub clock: Clock,
     /// When to say "not ready" and when to stop.
     pub shutdown: Shutdown,
     /// Registered numbers of the configured sources, the operational one included.
@@ -127,6 +134,7 @@ fn router(parts: Parts) -> Router {
         .route("/sources/{name}", get(answers::source))
         .route("/sources/{name}/poll", post(answers::poll))
         .route("/upstreams", get(answers::upstreams))
+        .route("/coverage", get(repeated::coverage))
         .route("/endpoints", get(endpoints::endpoints))
         .route("/endpoints/{name}", get(endpoints::endpoint))
         .route("/endpoints/{name}/enable", post(endpoints::enable))

@@ -20,6 +20,7 @@ use crate::admin;
 use crate::client::Resolver;
 use crate::clock::Clock;
 use crate::config::{self, Config, PerSource};
+use crate::coverage;
 use crate::deliver::{self, Deliverer};
 use crate::metrics::{
     DeliverMetrics, Metrics, PollMetrics, ProxyMetrics, SeriesBy, StoreMetrics, UpstreamMetrics,
@@ -76,6 +77,7 @@ pub async fn start(config: Config) -> anyhow::Result<Doorbell> {
         store,
         clock,
         metrics,
+        coverage: coverage::Shared::default(),
         shutdown,
     };
     let sources = build.sources().await?;
@@ -173,6 +175,7 @@ struct Build {
     store: Store,
     clock: Clock,
     metrics: Metrics,
+    coverage: coverage::Shared,
     shutdown: Shutdown,
 }
 
@@ -251,6 +254,7 @@ impl Build {
             upstreams,
             metrics: ProxyMetrics::new(&self.metrics),
             clock: self.clock.clone(),
+            coverage: Arc::clone(&self.coverage),
             shutdown: self.shutdown.clone(),
         };
         Proxy::start(parts, listeners).context("the proxy does not start")
@@ -270,6 +274,8 @@ impl Build {
             deliverer: deliverer.clone(),
             upstreams,
             metrics: self.metrics.clone(),
+            coverage: Arc::clone(&self.coverage),
+            clock: self.clock.clone(),
             shutdown: self.shutdown.clone(),
             sources: Arc::new(sources),
             streams: admin::streams(),

@@ -9,6 +9,7 @@ macro_rules! say {
 }
 
 mod check;
+mod coverage;
 pub mod demo;
 mod listen;
 pub mod log;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 pub use check::check;
+pub use coverage::coverage;
 pub use listen::listen;
 pub use look::look;
 pub use remote::{deliveries, events, replay, sources};
@@ -109,6 +111,8 @@ pub enum Command {
     /// Poll a source and show what would ring, without ringing anybody
     #[command(after_help = POLL_HELP)]
     Poll(PollArguments),
+    /// Ask a running doorbell which GETs its callers repeat, and which sources would save them
+    Coverage(CoverageArguments),
 }
 
 const POLL_HELP: &str = "\
@@ -258,6 +262,20 @@ pub struct ListenArguments {
     )]
     pub secret: Option<String>,
     /// One JSON object a webhook
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `coverage` is told.
+#[derive(Debug, clap::Args)]
+pub struct CoverageArguments {
+    /// Where the running doorbell's admin API is, if not where the configuration has it listen
+    #[arg(long, value_name = "URL")]
+    pub admin: Option<url::Url>,
+    /// How many GETs to tell of
+    #[arg(long, default_value = "50", value_name = "COUNT")]
+    pub limit: usize,
+    /// As JSON
     #[arg(long)]
     pub json: bool,
 }

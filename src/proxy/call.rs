@@ -13,6 +13,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use super::forward::{self, Entry, Trust};
 use super::joint::Observing;
 use super::problem::{Problem, RATE_LIMIT, RATE_LIMIT_POLICY};
+use super::repeats::Watched;
 use super::table::{Route, Slot, Table};
 use super::{limits, target};
 use crate::metrics::InFlight;
@@ -46,6 +47,8 @@ pub(super) struct Call {
     pub(super) asked: Option<Instant>,
     /// Leave to ask the upstream, once it was given.
     pub(super) permit: Option<Permit>,
+    /// What counts of it for coverage.
+    pub(super) watched: Option<Watched>,
     _in_flight: InFlight,
     slot: Option<Slot>,
 }
@@ -79,6 +82,7 @@ impl Call {
             body_bytes: 0,
             asked: None,
             permit: None,
+            watched: None,
             slot: None,
             request_id,
             route,
@@ -170,6 +174,7 @@ impl Call {
         let parts = parts(request);
         let route = &*self.route;
         let own = self.is_own;
+        self.watched = (!own).then(|| self.watch(request, &parts)).flatten();
         if self.entry == Entry::Key {
             upstream.remove_header(&AUTHORIZATION);
         }
@@ -193,6 +198,18 @@ impl Call {
         upstream.set_raw_path(&rewritten)?;
         upstream.insert_header(HOST, route.authority.clone())?;
         self.introduce(request, upstream)
+    }
+
+    /// The call as coverage counts it, if it does.
+    fn watch(&self, request: &RequestHeader, parts: &target::Parts<'_>) -> Option<Watched> {
+        let config = &self.route.config;
+        let strip = if config.strip_prefix {
+            &*config.path
+        } else {
+            ""
+        };
+        let place = (&config.name, &config.upstream, strip);
+        Watched::of(&request.method, &request.headers, parts, place)
     }
 
     /// Says who called.

@@ -25,6 +25,7 @@ use super::problem::Problem;
 use super::table::{Found, Tables, Upgrade};
 use super::{forward, target};
 use crate::clock::Clock;
+use crate::coverage;
 use crate::metrics::RouteMetrics;
 use crate::shutdown::Shutdown;
 use crate::upstream::{By, Denied};
@@ -37,6 +38,8 @@ pub(super) struct Edge {
     pub(super) no_route: RouteMetrics,
     /// For the ids of requests.
     pub(super) clock: Clock,
+    /// What callers repeat.
+    pub(super) coverage: coverage::Shared,
     /// Tells when answers are the last of their connections.
     pub(super) shutdown: Shutdown,
 }
@@ -324,6 +327,10 @@ impl ProxyHttp for Edge {
                     return Err(Error::new_up(ErrorType::HTTPStatus(status)));
                 }
                 call.arrives(session.req_header(), answer)?;
+                if let Some(watched) = &mut call.watched {
+                    let head = (answer.status, &answer.headers);
+                    watched.answered(head, &self.coverage, self.clock.now());
+                }
             }
             if !answer.status.is_informational() {
                 call.tell_limits(answer)?;
@@ -344,6 +351,7 @@ impl ProxyHttp for Edge {
         Ok(())
     }
 
+    /// Passes every piece on as it comes.
     fn response_body_filter(
         &self,
         _session: &mut Session,
@@ -353,6 +361,9 @@ impl ProxyHttp for Edge {
     ) -> Result<Option<Duration>> {
         if let Some(call) = &mut ctx.call {
             call.passes(body.as_ref(), end_of_stream);
+            if let Some(watched) = &mut call.watched {
+                watched.passes(body.as_deref(), end_of_stream, &self.coverage);
+            }
         }
         Ok(None)
     }

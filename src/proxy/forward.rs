@@ -212,6 +212,12 @@ pub(super) fn brings_credential(
     }
 }
 
+/// Whether a request says that a body follows.
+pub(super) fn has_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH);
+    headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
+}
+
 /// Whether a request asks to change protocols: in HTTP/1.1, named in `Connection`, and without a
 /// body (RFC 9110 section 7.8).
 pub(super) fn wants_upgrade(request: &RequestHeader) -> bool {

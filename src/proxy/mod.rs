@@ -2,7 +2,8 @@
 //!
 //! pingora does the exchange; this room owns everything around it: it accepts, reads and inspects
 //! each head before a parser sees it (`head`, `wire`), finds the route (`table`), asks the
-//! limits (`limits`) and the sources' last answers (`joint`), rewrites the request (`call`, `forward`, `target`) and says no
+//! limits (`limits`) and the sources' last answers (`joint`), counts what is repeated
+//! (`repeats`), rewrites the request (`call`, `forward`, `target`) and says no
 //! (`problem`). The hooks that tie them together are in `edge`.
 //!
 //! Spoken with callers and upstreams: HTTP/1.1 and 1.0, WebSocket upgrades. Trailers are not
@@ -19,6 +20,7 @@ mod head;
 mod joint;
 mod limits;
 mod problem;
+mod repeats;
 mod table;
 mod target;
 mod wire;
@@ -49,6 +51,7 @@ use self::table::Tables;
 use self::wire::{Next, Rest, Wire};
 use crate::clock::Clock;
 use crate::config;
+use crate::coverage;
 use crate::metrics::{ProxyMetrics, RouteMetrics};
 use crate::shutdown::{Phase, Shutdown};
 use crate::upstream::Upstreams;
@@ -90,6 +93,8 @@ pub struct Parts {
     pub metrics: ProxyMetrics,
     /// For the ids of requests. Limits use the monotonic clock, which nobody sets.
     pub clock: Clock,
+    /// What callers repeat is counted here.
+    pub coverage: coverage::Shared,
     /// When to end.
     pub shutdown: Shutdown,
 }
@@ -146,6 +151,7 @@ impl Proxy {
             tables: tables.clone(),
             no_route: no_route.clone(),
             clock: parts.clock,
+            coverage: parts.coverage,
             shutdown: shutdown.clone(),
         };
         let (_, never) = watch::channel(false);

@@ -12,6 +12,7 @@ mod admin;
 mod backlog;
 mod budget;
 mod choosing;
+mod covering;
 mod cursors;
 mod decoding;
 mod demo;

@@ -157,6 +157,7 @@ impl House {
             upstreams: Arc::new(upstreams),
             metrics: ProxyMetrics::new(&metrics),
             clock: Clock::system(),
+            coverage: Arc::default(),
             shutdown,
         };
         let listeners = (0..listeners)
