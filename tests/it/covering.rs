@@ -97,7 +97,6 @@ async fn repeated_gets_are_named_with_sources_that_are_accepted() {
     // What is proposed is accepted beside what is there, and then known.
     let names = tables.matches("[sources.").count();
     assert!(names >= 40, "{names}");
-    let corpse = doorbell.kill().await;
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), config(&upstream) + &tables).expect("it can be written");
     let checked = run_to_end("check", file.path());
@@ -106,7 +105,6 @@ async fn repeated_gets_are_named_with_sources_that_are_accepted() {
         "{}\n{tables}",
         String::from_utf8_lossy(&checked.stderr)
     );
-    drop(corpse);
 }
 
 /// What is a caller's own is not looked at, what is polled already is said to be, and the command
