@@ -153,10 +153,15 @@ fn source(source: &Source, now: Timestamp) -> String {
         let (by, most) = (paginate.by.label(), paginate.pages_max);
         format!(", in pages by {by}, at most {most}")
     });
+    let fresh = if source.respect_cache {
+        ", not before its max-age is over"
+    } else {
+        ""
+    };
     let (path, pages) = (source.request.path.as_str(), pages.unwrap_or_default());
     let joint = joint(&source.joint);
     format!(
-        "{name}: {method}{upstream}{path}, {when}, {format}{what}{since}{pages}{forget}{confirm}{stale}{joint}"
+        "{name}: {method}{upstream}{path}, {when}, {format}{what}{since}{pages}{fresh}{forget}{confirm}{stale}{joint}"
     )
 }
 

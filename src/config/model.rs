@@ -205,6 +205,8 @@ pub struct Source {
     pub paginate: Option<Paginate>,
     /// When it is polled.
     pub every: Every,
+    /// Whether it is left alone as long as its answer is fresh to caches.
+    pub respect_cache: bool,
     /// What its bodies are; `None`: what `Content-Type` says, and the first poll found.
     pub format: Option<Format>,
     /// How items are found, identified and compared.

@@ -63,6 +63,7 @@ pub(super) const SOURCE: Keys = Keys {
         "observe",
         "on_write",
         "serve",
+        "respect_cache",
         "format",
         "items",
         "id",
@@ -80,7 +81,7 @@ pub(super) const SOURCE: Keys = Keys {
         "keep",
         "body_bytes_max",
     ],
-    later: &["respect_cache"],
+    later: &[],
 };
 const TIMES: Keys = Keys {
     now: &["cron", "timezone"],
@@ -163,6 +164,7 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
         cursor: asked.cursor,
         paginate: asked.paginate,
         every: every?,
+        respect_cache: table.or("respect_cache", false, Value::boolean),
     })
 }
 

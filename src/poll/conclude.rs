@@ -160,7 +160,9 @@ pub(super) fn first_poll(
 /// Draws the conclusion of a poll that got a believable answer.
 pub(super) fn success(terms: Terms<'_>, found: Found) -> Conclusion {
     let Terms { source, before, .. } = terms;
-    let wait = found.pacing.not_before.map(|wait| terms.now.plus(wait));
+    let fresh_for = found.pacing.fresh_for.filter(|_| source.respect_cache);
+    let wait = found.pacing.not_before.max(fresh_for);
+    let wait = wait.map(|wait| terms.now.plus(wait));
     let mut memory = Memory {
         polled_at: Some(terms.began),
         failures: 0,

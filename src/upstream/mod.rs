@@ -152,10 +152,12 @@ pub struct Place {
 }
 
 /// What an answer says about when to ask again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pacing {
     /// Not before this long: the greatest of `Retry-After` (capped at 24 h) and the like.
     pub not_before: Option<Duration>,
+    /// How long it is the same to private caches (RFC 9111 section 4.2), at most 24 h.
+    pub fresh_for: Option<Duration>,
 }
 
 /// Why an exchange is no answer.

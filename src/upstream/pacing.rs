@@ -2,6 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use http::header::{CACHE_CONTROL, EXPIRES};
 use http::{HeaderMap, HeaderName};
 
 use super::Pacing;
@@ -26,9 +27,13 @@ impl Pacing {
     /// wins. What does not read is ignored.
     #[must_use]
     pub fn read(headers: &HeaderMap, now: Timestamp) -> Self {
+        let fresh_for = freshness(headers);
         if !headers.keys().any(speaks) {
             // As most answers do: looking each name up costs more than all else that is read.
-            return Self::default();
+            return Self {
+                not_before: None,
+                fresh_for,
+            };
         }
         let plain = ["retry-after", "x-poll-interval", "backoff"];
         let asked = plain
@@ -40,8 +45,57 @@ impl Pacing {
             .max()
             .map(|wait| wait.min(NOT_BEFORE_MAX))
             .filter(|wait| !wait.is_zero());
-        Self { not_before }
+        Self {
+            not_before,
+            fresh_for,
+        }
     }
+
+    /// What two answers say together: the longest wait, and freshness only as long as both have it.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let both = self.fresh_for.zip(other.fresh_for);
+        Self {
+            not_before: self.not_before.max(other.not_before),
+            fresh_for: both.map(|(one, other)| one.min(other)),
+        }
+    }
+}
+
+/// How long an answer is fresh to a private cache: `max-age`, or else what `Expires` leaves of
+/// `Date`, less its age (RFC 9111 sections 4.2.1 and 5.2.2). What may not be kept, or only to be
+/// asked for again, is never fresh; `s-maxage` is for shared caches.
+fn freshness(headers: &HeaderMap) -> Option<Duration> {
+    if !headers.contains_key(CACHE_CONTROL) && !headers.contains_key(EXPIRES) {
+        return None;
+    }
+    let mut lifetime = None;
+    let fields = headers.get_all(CACHE_CONTROL).into_iter();
+    let fields = fields.filter_map(|value| value.to_str().ok());
+    for directive in fields.flat_map(|field| split(field, ',')) {
+        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        match name.trim().to_ascii_lowercase().as_str() {
+            "no-store" | "no-cache" => return None,
+            // The first of several counts; what does not read is stale.
+            "max-age" if lifetime.is_none() => {
+                let seconds = value.trim().trim_matches('"');
+                let is_plain = seconds.bytes().all(|byte| byte.is_ascii_digit());
+                lifetime = Some(number(seconds).filter(|_| is_plain).unwrap_or(0.0));
+            }
+            _ => {}
+        }
+    }
+    let date = |name| httpdate::parse_http_date(text(headers, name)?.trim()).ok();
+    let lifetime = match lifetime {
+        Some(lifetime) => lifetime,
+        None => date("expires")?
+            .duration_since(date("date")?)
+            .ok()?
+            .as_secs_f64(),
+    };
+    let age = text(headers, "age").and_then(number).unwrap_or(0.0);
+    let left = (lifetime - age).clamp(0.0, NOT_BEFORE_MAX.as_secs_f64());
+    Some(Duration::from_secs_f64(left)).filter(|left| !left.is_zero())
 }
 
 /// Whether a header of this name says anything about when to ask again.
@@ -181,13 +235,12 @@ mod tests {
     const LATER: Timestamp = Timestamp::from_millis(1_795_456_800_000);
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
-        lines
-            .iter()
-            .map(|(name, value)| {
-                let name: HeaderName = name.parse().expect("a header name");
-                (name, HeaderValue::from_str(value).expect("a header value"))
-            })
-            .collect()
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            let name: HeaderName = name.parse().expect("a header name");
+            headers.append(name, HeaderValue::from_str(value).expect("a header value"));
+        }
+        headers
     }
 
     #[test]
@@ -280,6 +333,75 @@ mod tests {
                 "{lines:?}"
             );
         }
+    }
+
+    #[test]
+    fn freshness_is_that_of_a_private_cache_less_the_age() {
+        let (date, later) = (
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:50:37 GMT",
+        );
+        for (lines, expected) in [
+            (&[("cache-control", "max-age=60")][..], Some(60)),
+            (&[("cache-control", "public, Max-Age=\"60\"")], Some(60)),
+            (&[("cache-control", "max-age=60"), ("age", "20")], Some(40)),
+            (&[("cache-control", "max-age=60"), ("age", "60")], None),
+            (&[("cache-control", "max-age=60"), ("age", "x")], Some(60)),
+            (&[("cache-control", "max-age=60, max-age=5")], Some(60)),
+            (&[("cache-control", "s-maxage=600, max-age=60")], Some(60)),
+            (&[("cache-control", "s-maxage=600")], None),
+            (&[("cache-control", "max-age=60, no-cache")], None),
+            (&[("cache-control", "no-store, max-age=60")], None),
+            (
+                &[
+                    ("cache-control", "max-age=60"),
+                    ("cache-control", "no-cache"),
+                ],
+                None,
+            ),
+            (&[("cache-control", "max-age=-1")], None),
+            (&[("cache-control", "max-age=1e3")], None),
+            (&[("cache-control", "max-age=")], None),
+            (&[("cache-control", "max-age")], None),
+            (&[("cache-control", "max-age=soon")], None),
+            (&[("cache-control", "x=\"max-age=60\"")], None),
+            (
+                &[("cache-control", "max-age=99999999999999999999999")],
+                Some(86_400),
+            ),
+            (&[("date", date), ("expires", later)], Some(60)),
+            (
+                &[("date", date), ("expires", later), ("age", "50")],
+                Some(10),
+            ),
+            (
+                &[
+                    ("date", date),
+                    ("expires", later),
+                    ("cache-control", "max-age=5"),
+                ],
+                Some(5),
+            ),
+            (&[("date", later), ("expires", date)], None),
+            (&[("date", date), ("expires", "0")], None),
+            (&[("expires", later)], None),
+            (&[], None),
+        ] {
+            let pacing = Pacing::read(&headers(lines), NOW);
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(pacing.fresh_for, expected, "{lines:?}");
+            assert_eq!(pacing.not_before, None, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn pages_are_fresh_as_long_as_all_of_them_are() {
+        let of = |not_before, fresh_for| Pacing {
+            not_before: Some(not_before).filter(|s| *s > 0).map(Duration::from_secs),
+            fresh_for: Some(fresh_for).filter(|s| *s > 0).map(Duration::from_secs),
+        };
+        assert_eq!(of(0, 60).and(of(5, 30)), of(5, 30));
+        assert_eq!(of(7, 60).and(of(5, 0)), of(7, 0));
     }
 
     #[test]

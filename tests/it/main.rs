@@ -41,3 +41,4 @@ mod storm;
 mod suggesting;
 mod tidy;
 mod trying;
+mod waiting;

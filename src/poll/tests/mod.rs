@@ -6,6 +6,7 @@ mod forgetting;
 mod guarding;
 mod life;
 mod made;
+mod pacing;
 mod properties;
 mod stale;
 
@@ -60,6 +61,7 @@ pub(super) fn source() -> config::Source {
         cursor: None,
         paginate: None,
         every: Every::Fixed(Duration::from_secs(10)),
+        respect_cache: false,
         format: None,
         rules: Arc::new(Rules {
             items: Some(path("$[*]")),
@@ -433,41 +435,6 @@ fn a_poll_by_hand_begins_the_back_off_anew_without_ringing_again() {
         (10, 1)
     );
     assert!(conclusion.announcements.is_empty() && conclusion.memory.failing_rung);
-}
-
-#[test]
-fn what_the_upstream_asks_for_raises_the_next_poll_and_outlives_a_restart() {
-    let source = source();
-    let pacing = Pacing {
-        not_before: Some(Duration::from_secs(500)),
-    };
-    let memory = Memory::default();
-    let trouble = Trouble::passing("rate_limited", "status 429").paced(pacing);
-    let failed = conclude::failure(terms(&source, &memory), &trouble);
-    assert_eq!(failed.next, Some(at(1500)));
-    assert_eq!(
-        first_poll(
-            &source,
-            &Partition::default(),
-            &failed.memory,
-            true,
-            at(1100)
-        ),
-        Some(at(1500))
-    );
-
-    let what = What::Same(Outcome::Unchanged, learnt());
-    let succeeded = conclude::success(terms(&source, &memory), Found { what, pacing });
-    assert_eq!(succeeded.next, Some(at(1500)));
-    assert!(conclude::must_write(&succeeded.memory, &failed.memory));
-
-    let insane = Memory {
-        not_before: Some(at(i64::MAX / 1000)),
-        ..Memory::default()
-    };
-    let first =
-        first_poll(&source, &Partition::default(), &insane, true, at(1000)).expect("scheduled");
-    assert_eq!(first, at(1000 + 24 * 3600));
 }
 
 #[test]

@@ -152,7 +152,11 @@ impl Walker<'_> {
             let Answer::Body(body) = answer else {
                 return Err(unasked().into());
             };
-            pages.pacing = pages.pacing.max(body.pacing);
+            pages.pacing = if pages.sheets.is_empty() {
+                body.pacing
+            } else {
+                pages.pacing.and(body.pacing)
+            };
             let paced = |trouble: Trouble| trouble.paced(pages.pacing);
             let format = format_of(self.source, learnt, &body).map_err(paced)?;
             (learnt, pages.format) = (Some(format), format);
@@ -299,7 +303,7 @@ impl Pages {
     fn failed(&self, failure: &Failure) -> Trouble {
         let number = self.sheets.len() + 1;
         let trouble = Trouble::from(failure.clone());
-        let pacing = trouble.pacing.max(self.pacing);
+        let pacing = trouble.pacing.and(self.pacing);
         let message = if number > 1 {
             format!("page {number}: {}", trouble.message)
         } else {
