@@ -60,11 +60,12 @@ fn upstreams(config: &Config) -> Vec<String> {
     }
     let line = |upstream: &Upstream| {
         let asked = asked.get(&upstream.name).copied().unwrap_or(0.0);
+        let origins: Vec<_> = upstream.urls().map(origin).collect();
         let budget = upstream.budget.as_ref().map(|terms| budget(terms, asked));
         format!(
             "{}: {}, polled {} an hour{}",
             upstream.name,
-            origin(&upstream.url),
+            origins.join(", "),
             rate(asked),
             budget.unwrap_or_default()
         )

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `model` `asking` | the checked types |
 //! | `service` `upstream` `source` `endpoint` `route` | the sections: keys, defaults, bounds |
+//! | `tls` | whom an upstream is believed by, and who doorbell is to it |
 //! | `rendering` | how an endpoint's webhooks are written |
 //! | `each` | what divides a source |
 //! | `joint` | what it shares with callers |
@@ -38,6 +39,7 @@ mod syntax;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod upstream;
 mod value;
 mod words;
@@ -57,6 +59,7 @@ pub use fault::{FAULTS_MAX, Fault, Faults};
 pub use joint::{Joint, OnWrite, Serve};
 pub use model::*;
 pub use template::{Template, TemplateError, Values, Variable};
+pub use tls::{Identity, Tls};
 
 use crate::name::Name;
 
@@ -175,6 +178,18 @@ fn sections<'a>(context: &'a Context<'a>, tree: &'a DeTable<'a>) -> Config {
         route::route(name, table, &declared, exposed)
     });
     route::check_apart(context, &routes);
+    for (span, route) in &routes {
+        let is_its = |(_, upstream): &&(Span, Upstream)| upstream.name == route.upstream;
+        let upstream = upstreams.iter().find(is_its);
+        if upstream.is_some_and(|(_, upstream)| upstream.egress_proxy.is_some()) {
+            let message = format!(
+                "calls do not go through `egress_proxy`, which upstream `{}` has: lead the route \
+                 to an upstream without it",
+                route.upstream
+            );
+            context.fault(span.clone(), message);
+        }
+    }
     if let Some((span, _)) = routes.first().filter(|_| !root.has("proxy")) {
         let message = "routes do nothing without `[proxy]`, add `listen` there";
         context.warn(span.clone(), message);

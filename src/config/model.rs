@@ -15,6 +15,7 @@ use url::Url;
 use super::asking::{Cursor, Paginate, Request};
 use super::each::Each;
 use super::joint::Joint;
+use super::tls::Tls;
 use crate::budget::Terms;
 use crate::detect::{Format, Rules};
 use crate::event::{Filter, Glob, Rendering};
@@ -143,8 +144,14 @@ pub struct Upstream {
     /// Base URL: http or https, a host, no query, no fragment, no user. Paths are appended to it
     /// as text.
     pub url: Url,
+    /// Other base URLs of the same API, of the same scheme.
+    pub more_urls: Vec<Url>,
     /// Credentials that doorbell adds.
     pub auth: Option<Auth>,
+    /// Through whom polls go: a URL of http with a host and perhaps user and password.
+    pub egress_proxy: Option<Secret>,
+    /// Certificates of its own.
+    pub tls: Option<Arc<Tls>>,
     /// Headers of every request of ours.
     pub headers: HeaderMap,
     /// The longest whole exchange of a poll; of a proxied call the longest silence, because streams
@@ -158,6 +165,13 @@ pub struct Upstream {
     pub redirects: u32,
     /// What may be asked of it, by polls and callers together; `None`: anything.
     pub budget: Option<Terms>,
+}
+
+impl Upstream {
+    /// All base URLs; the first names it.
+    pub fn urls(&self) -> impl Iterator<Item = &Url> {
+        std::iter::once(&self.url).chain(&self.more_urls)
+    }
 }
 
 /// Credentials of an upstream.
@@ -186,6 +200,21 @@ pub enum Auth {
         /// Its value.
         value: Secret,
     },
+    /// `Authorization: Bearer …` with a token that is fetched.
+    OAuth2(OAuth2),
+}
+
+/// OAuth 2 client credentials (RFC 6749 section 4.4).
+#[derive(Debug, Clone)]
+pub struct OAuth2 {
+    /// Where tokens are had.
+    pub token_url: Url,
+    /// Who we are there.
+    pub client_id: Secret,
+    /// What proves it.
+    pub client_secret: Secret,
+    /// What is asked for; empty: what the server gives by itself.
+    pub scopes: Vec<String>,
 }
 
 /// `[sources.NAME]`.

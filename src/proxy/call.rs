@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::HeaderValue;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
+use http::{HeaderValue, StatusCode};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -29,6 +29,8 @@ pub(super) struct Call {
     pub(super) entry: Entry,
     /// Whether it goes with the caller's own credential, in place of ours.
     pub(super) is_own: bool,
+    /// Ours, if it goes with that.
+    credential: Option<Arc<Credential>>,
     /// Names the request in the logs of all that it passes.
     pub(super) request_id: HeaderValue,
     /// Value of `RateLimit` for the answer.
@@ -43,6 +45,8 @@ pub(super) struct Call {
     pub(super) writing: Option<Writing>,
     /// Bytes of its body seen so far.
     pub(super) body_bytes: u64,
+    /// Which of the upstream's base URLs it goes to.
+    pub(super) way: Option<usize>,
     /// When the upstream was asked for a connection, until it answered.
     pub(super) asked: Option<Instant>,
     /// Leave to ask the upstream, once it was given.
@@ -74,12 +78,14 @@ impl Call {
             _in_flight: route.metrics.begin(),
             entry: Entry::Refused,
             is_own: false,
+            credential: None,
             standing: None,
             target: String::new(),
             shared: Vec::new(),
             observing: None,
             writing: None,
             body_bytes: 0,
+            way: None,
             asked: None,
             permit: None,
             watched: None,
@@ -152,6 +158,53 @@ impl Call {
             let upstream = &self.route.upstream;
             upstream.answered_caller(permit, answer.status, &answer.headers, self.is_own);
         }
+        if let Some(way) = self.way {
+            self.route.upstream.heard(way, Some(answer.status));
+        }
+        // The body is gone, so this call cannot be made again; the next one has another token.
+        let refused = answer.status == StatusCode::UNAUTHORIZED;
+        if let Some(credential) = self.credential.as_ref().filter(|_| refused) {
+            self.route.upstream.refused(credential);
+        }
+    }
+
+    /// No connection to the upstream came about.
+    pub(super) fn missed(&mut self) {
+        if let Some(way) = self.way {
+            self.route.upstream.heard(way, None);
+        }
+        if let Some(permit) = &mut self.permit {
+            permit.broke(true);
+        }
+    }
+
+    /// The exchange with the upstream broke.
+    pub(super) fn broke(&mut self) {
+        if let Some(way) = self.way.filter(|_| self.asked.is_some()) {
+            // Not even the head of an answer came.
+            self.route.upstream.heard(way, None);
+        }
+        if let Some(permit) = &mut self.permit {
+            permit.broke(false);
+        }
+    }
+
+    /// Finds out whose credential the request goes with, and has ours ready.
+    pub(super) async fn identify(
+        &mut self,
+        request: &RequestHeader,
+    ) -> std::result::Result<(), Problem> {
+        let query = target::split(request.raw_path()).and_then(|parts| parts.query);
+        let upstream = &self.route.upstream;
+        let auth = upstream.config().auth.as_ref();
+        self.is_own = forward::brings_credential(&request.headers, query, auth, self.entry);
+        self.credential = if self.is_own {
+            None
+        } else {
+            let credential = upstream.credential().await;
+            credential.map_err(|failure| Problem::no_token(failure.pacing))?
+        };
+        Ok(())
     }
 
     /// Adds what the limits have to say to an answer. The upstream may have limits of its own, and
@@ -167,7 +220,7 @@ impl Call {
 
     /// Makes the caller's request ours.
     pub(super) fn rewrite(
-        &mut self,
+        &self,
         request: &RequestHeader,
         upstream: &mut RequestHeader,
     ) -> Result<()> {
@@ -178,9 +231,8 @@ impl Call {
         if self.entry == Entry::Key {
             upstream.remove_header(&AUTHORIZATION);
         }
-        let credential = route.upstream.credential().filter(|_| !own);
         let mut parameter = None;
-        match credential {
+        match self.credential.as_deref() {
             Some(Credential::Header(name, value)) => upstream.insert_header(name.clone(), value)?,
             Some(Credential::Query(name, value)) => parameter = Some((&**name, value.expose())),
             None => {}
@@ -194,9 +246,10 @@ impl Call {
                 }
             }
         }
-        let rewritten = target::rewrite(&parts, route.rules(), parameter);
+        let way = &route.ways[self.way.unwrap_or(0)];
+        let rewritten = target::rewrite(&parts, route.rules_at(way), parameter);
         upstream.set_raw_path(&rewritten)?;
-        upstream.insert_header(HOST, route.authority.clone())?;
+        upstream.insert_header(HOST, way.authority.clone())?;
         self.introduce(request, upstream)
     }
 

@@ -257,6 +257,11 @@ impl ProxyHttp for Edge {
             .ok_or_else(|| Error::new_in(ErrorType::InternalError))?;
         // Each attempt is a request that the upstream may see. The place of a failed one is free.
         call.permit = None;
+        if let Err(problem) = call.identify(session.req_header()).await {
+            let status = problem.status.as_u16();
+            ctx.problem = Some(problem);
+            return Err(Error::new_in(ErrorType::HTTPStatus(status)));
+        }
         let by = By::Caller(call.identity(session.req_header()));
         match call.route.upstream.permit(by).await {
             Ok(permit) => call.permit = Some(permit),
@@ -271,7 +276,7 @@ impl ProxyHttp for Edge {
             }
         }
         call.asked = Some(Instant::now());
-        let Some(address) = call.route.upstream.address() else {
+        let Some((way, address)) = call.route.upstream.door(call.way) else {
             ctx.problem = Some(Problem::unresolved());
             let status = StatusCode::BAD_GATEWAY.as_u16();
             return Err(Error::new_up(ErrorType::HTTPStatus(status)));
@@ -281,7 +286,8 @@ impl ProxyHttp for Edge {
         } else {
             Upgrade::No
         };
-        Ok(call.route.peer_at(address, upgrade))
+        call.way = Some(way);
+        Ok(call.route.ways[way].peer_at(address, upgrade))
     }
 
     async fn upstream_request_filter(
@@ -398,8 +404,8 @@ impl ProxyHttp for Edge {
         ctx: &mut Ctx,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let Some(permit) = ctx.call.as_mut().and_then(|call| call.permit.as_mut()) {
-            permit.broke(true);
+        if let Some(call) = &mut ctx.call {
+            call.missed();
         }
         error.set_retry(true);
         error
@@ -416,12 +422,11 @@ impl ProxyHttp for Edge {
         ctx: &mut Ctx,
         reused: bool,
     ) -> Box<Error> {
-        let permit = ctx.call.as_mut().and_then(|call| call.permit.as_mut());
         // That a kept connection is closed as it is used again says nothing of the upstream.
         let tells = !reused || matches!(error.etype(), ErrorType::ReadTimedout);
-        if let Some(permit) = permit.filter(|_| tells && *error.esource() == ErrorSource::Upstream)
-        {
-            permit.broke(false);
+        let call = ctx.call.as_mut().filter(|_| tells);
+        if let Some(call) = call.filter(|_| *error.esource() == ErrorSource::Upstream) {
+            call.broke();
         }
         let safe = [Method::GET, Method::HEAD, Method::OPTIONS];
         let method = &session.req_header().method;

@@ -208,7 +208,7 @@ pub(super) fn brings_credential(
         Some(Auth::Query { name, .. }) => {
             query.is_some_and(|query| target::has_parameter(query, name))
         }
-        Some(Auth::Bearer(_) | Auth::Basic { .. }) | None => false,
+        Some(Auth::Bearer(_) | Auth::Basic { .. } | Auth::OAuth2(_)) | None => false,
     }
 }
 

@@ -69,7 +69,9 @@ impl Call {
             let path = target.split('?').next().unwrap_or_default();
             let path = target::normalised(path.as_bytes());
             let path = String::from_utf8_lossy(&path);
-            let path = path.strip_prefix(&*self.route.base).unwrap_or(&path);
+            let path = path
+                .strip_prefix(&*self.route.ways[0].base)
+                .unwrap_or(&path);
             self.shared = upstream.concerned(path);
         }
         self.target = target;
@@ -177,7 +179,9 @@ impl Call {
         let path = self.target.split('?').next().unwrap_or_default();
         let path = target::normalised(path.as_bytes());
         let path = String::from_utf8_lossy(&path);
-        let path = path.strip_prefix(&*self.route.base).unwrap_or(&path);
+        let path = path
+            .strip_prefix(&*self.route.ways[0].base)
+            .unwrap_or(&path);
         let id: Arc<str> = self.request_id.to_str().unwrap_or_default().into();
         let mut names = Vec::new();
         for shared in self.shared.iter().filter(|shared| shared.hears(path)) {

@@ -7,7 +7,7 @@ use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use super::{head, limits};
-use crate::upstream::Denied;
+use crate::upstream::{Denied, Pacing};
 
 /// `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11).
 pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -78,6 +78,13 @@ impl Problem {
             problem.violated = Some("budget".to_owned());
         }
         problem.retry_after(limits::ceil_seconds(wait))
+    }
+
+    /// There is no token to ask the upstream with, and may be one after a while.
+    pub(super) fn no_token(pacing: Pacing) -> Self {
+        let detail = "doorbell has no token for the upstream";
+        let wait = pacing.not_before.unwrap_or_default();
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(limits::ceil_seconds(wait))
     }
 
     /// A route takes the request, but not its method.

@@ -3,7 +3,9 @@
 //! Decides by the longest prefix. Built once per generation of the configuration, so that a
 //! request looks nothing up twice.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,7 +14,9 @@ use arc_swap::ArcSwap;
 use http::{HeaderValue, Method};
 use parking_lot::Mutex;
 use pingora::upstreams::peer::HttpPeer;
-use url::Host;
+use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
+use rustls::pki_types::CertificateDer;
+use url::{Host, Url};
 
 use super::limits::Limits;
 use super::target::Rewrite;
@@ -54,17 +58,24 @@ pub(super) struct Route {
     pub(super) config: Arc<config::Route>,
     /// Where its requests go.
     pub(super) upstream: Arc<Upstream>,
-    /// The path of the upstream's URL without a trailing slash.
-    pub(super) base: String,
-    /// `Host` for the upstream.
-    pub(super) authority: HeaderValue,
+    /// Where that is, in the order of the upstream's base URLs.
+    pub(super) ways: Vec<Way>,
     /// What its callers may ask.
     pub(super) limits: Limits,
     /// Its series.
     pub(super) metrics: RouteMetrics,
-    peer: HttpPeer,
     /// Requests in flight, counted on across reloads.
     in_flight: Arc<AtomicUsize>,
+}
+
+/// One of the upstream's base URLs.
+#[derive(Debug)]
+pub(super) struct Way {
+    /// Its path without a trailing slash.
+    pub(super) base: String,
+    /// `Host` for it.
+    pub(super) authority: HeaderValue,
+    peer: HttpPeer,
 }
 
 /// A place among the requests in flight of a route.
@@ -158,7 +169,20 @@ impl Table {
                 let same = |known: &&Arc<Route>| known.config.name == route.name;
                 let before = before.and_then(|before| before.routes.iter().find(same));
                 let before = before.map(|known| &**known);
-                Some(Arc::new(Route::new(route, upstream, metrics, before)))
+                let ways = upstream.config().urls();
+                let ways: Option<Vec<Way>> =
+                    ways.map(|url| Way::of(upstream.config(), url)).collect();
+                let Some(ways) = ways else {
+                    tracing::error!(route = %route.name, upstream = %route.upstream,
+                        "the route is left out: a certificate of its upstream is beyond pingora");
+                    return None;
+                };
+                Some(Arc::new(Route::new(
+                    route,
+                    upstream,
+                    ways,
+                    (metrics, before),
+                )))
             })
             .collect();
         routes.sort_by_key(|route| {
@@ -205,22 +229,17 @@ impl Route {
     fn new(
         config: &Arc<config::Route>,
         upstream: &Arc<Upstream>,
-        metrics: &ProxyMetrics,
-        before: Option<&Self>,
+        ways: Vec<Way>,
+        (metrics, before): (&ProxyMetrics, Option<&Self>),
     ) -> Self {
         let limits = Limits::new(&config.limits, before.map(|before| &before.limits));
         let mut labels = limits.labels();
         // Last, so that the limits keep their indices.
         let has_budget = upstream.config().budget.is_some();
         labels.extend(has_budget.then_some("budget"));
-        let url = &upstream.config().url;
-        let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
         Self {
-            base: url.path().trim_end_matches('/').to_owned(),
-            authority: HeaderValue::try_from(authority)
-                .expect("the authority of a parsed URL is printable ASCII"),
+            ways,
             metrics: metrics.route(config.name.as_str(), &labels),
-            peer: peer(upstream.config()),
             in_flight: before.map_or_else(Arc::default, |before| before.in_flight.clone()),
             config: config.clone(),
             upstream: upstream.clone(),
@@ -237,13 +256,18 @@ impl Route {
 
     /// How its paths become the upstream's.
     pub(super) fn rules(&self) -> Rewrite<'_> {
+        self.rules_at(&self.ways[0])
+    }
+
+    /// The same at one of the upstream's base URLs.
+    pub(super) fn rules_at<'a>(&'a self, way: &'a Way) -> Rewrite<'a> {
         let strip = if self.config.strip_prefix {
             &*self.config.path
         } else {
             ""
         };
         Rewrite {
-            base: &self.base,
+            base: &way.base,
             strip,
         }
     }
@@ -251,6 +275,19 @@ impl Route {
     /// A caller was told to come again because of the upstream's budget.
     pub(super) fn over_budget(&self) {
         self.metrics.rate_limited(self.limits.names().len());
+    }
+}
+
+impl Way {
+    /// The way to `url` of `upstream`; `None` when pingora cannot read its certificates.
+    fn of(upstream: &config::Upstream, url: &Url) -> Option<Self> {
+        let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+        Some(Self {
+            base: url.path().trim_end_matches('/').to_owned(),
+            authority: HeaderValue::try_from(authority)
+                .expect("the authority of a parsed URL is printable ASCII"),
+            peer: peer(upstream, url)?,
+        })
     }
 
     /// The upstream at `address`, for a request that wants to change protocols or not.
@@ -273,15 +310,16 @@ pub(super) enum Upgrade {
     No,
 }
 
-/// What pingora connects to for `upstream`, but for the address.
+/// What pingora connects to for `url` of `upstream`, but for the address; `None` when it cannot read a
+/// certificate: its reader panics then, and ours is not as strict.
 ///
 /// Over TLS the name to verify is never empty, for pingora switches verification off then; for an
 /// address in place of a name it is that address, which rustls checks against the certificate's
 /// addresses.
-fn peer(upstream: &config::Upstream) -> HttpPeer {
+fn peer(upstream: &config::Upstream, url: &Url) -> Option<HttpPeer> {
     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let tls = upstream.url.scheme() == "https";
-    let name = match upstream.url.host() {
+    let tls = url.scheme() == "https";
+    let name = match url.host() {
         Some(Host::Domain(name)) => name.to_owned(),
         Some(Host::Ipv4(address)) => address.to_string(),
         Some(Host::Ipv6(address)) => address.to_string(),
@@ -294,5 +332,27 @@ fn peer(upstream: &config::Upstream) -> HttpPeer {
     peer.options.read_timeout = Some(upstream.timeout);
     peer.options.write_timeout = Some(upstream.timeout);
     peer.options.idle_timeout = Some(POOL_IDLE);
-    peer
+    if let Some(tls) = &upstream.tls {
+        let certify = AssertUnwindSafe(|| certify(&mut peer, tls));
+        catch_unwind(certify).ok()?;
+    }
+    Some(peer)
+}
+
+/// Makes `peer` one of these authorities and with this identity. Its connections are used for no
+/// peer of others, which pingora does not tell apart by itself.
+fn certify(peer: &mut HttpPeer, tls: &config::Tls) {
+    let mut hasher = DefaultHasher::new();
+    if let Some(authorities) = &tls.authorities {
+        let read = |der: &CertificateDer<'_>| WrappedX509::new(der.to_vec(), parse_x509);
+        peer.options.ca = Some(authorities.iter().map(read).collect());
+        authorities.hash(&mut hasher);
+    }
+    if let Some(identity) = &tls.identity {
+        let chain = identity.chain.iter().map(|der| der.to_vec()).collect();
+        let key = identity.key.secret_der().to_vec();
+        peer.client_cert_key = Some(Arc::new(CertKey::new(chain, key)));
+        identity.chain.hash(&mut hasher);
+    }
+    peer.group_key = hasher.finish();
 }

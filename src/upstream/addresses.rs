@@ -36,12 +36,12 @@ pub(super) struct Addresses {
 impl Addresses {
     /// The addresses of the host of `url`; a name is looked up at once and every [`REFRESH`].
     pub(super) fn of(url: &Url, resolver: Resolver) -> Self {
-        let port = url.port_or_known_default().unwrap_or(0);
         match url.host() {
-            Some(Host::Ipv4(ip)) => Self::fixed(SocketAddr::new(IpAddr::V4(ip), port)),
-            Some(Host::Ipv6(ip)) => Self::fixed(SocketAddr::new(IpAddr::V6(ip), port)),
-            Some(Host::Domain(name)) => Self::looked_up(name.to_owned(), port, resolver),
-            None => Self::with(Vec::new(), None),
+            Some(Host::Domain(name)) => {
+                let port = url.port_or_known_default().unwrap_or(0);
+                Self::looked_up(name.to_owned(), port, resolver)
+            }
+            _ => Self::written_in(url),
         }
     }
 
@@ -58,6 +58,16 @@ impl Addresses {
         let known = self.known.load();
         let private = |address: &SocketAddr| !crate::client::is_public(address.ip());
         !known.is_empty() && known.iter().all(private)
+    }
+
+    /// Those of a host that somebody else looks up: what stands in `url` itself, if anything.
+    pub(super) fn written_in(url: &Url) -> Self {
+        let port = url.port_or_known_default().unwrap_or(0);
+        match url.host() {
+            Some(Host::Ipv4(ip)) => Self::fixed(SocketAddr::new(IpAddr::V4(ip), port)),
+            Some(Host::Ipv6(ip)) => Self::fixed(SocketAddr::new(IpAddr::V6(ip), port)),
+            Some(Host::Domain(_)) | None => Self::with(Vec::new(), None),
+        }
     }
 
     fn fixed(address: SocketAddr) -> Self {

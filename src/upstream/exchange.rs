@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
@@ -42,6 +43,8 @@ const LAST_MODIFIED_AGE_MIN: Duration = Duration::from_secs(1);
 /// What one request of an exchange brought.
 enum Step {
     Answer(Answer),
+    /// The token was not taken, and there may be another.
+    Unauthorized(Failure),
     Redirect(Result<Hop, Failure>),
 }
 
@@ -73,16 +76,48 @@ impl Upstream {
         };
         let by = permit.by();
         let (mut visited, mut permit) = (Vec::new(), permit);
+        let mut credential = if hop.place.home {
+            self.credential().await?
+        } else {
+            None
+        };
+        let (mut is_renewed, mut tried) = (false, Vec::new());
         let mut left = self.config.timeout;
         loop {
             let began = Instant::now();
-            let step = timeout(left, self.step(&fetch, &hop, &mut permit)).await;
+            let step = timeout(
+                left,
+                self.step(&fetch, &hop, credential.as_ref(), &mut permit),
+            )
+            .await;
             let next = match step {
                 Ok(Ok(Step::Answer(answer))) => return Ok(answer),
                 Ok(Ok(Step::Redirect(next))) => next,
-                Ok(Err(failure)) => return Err(failure),
+                Ok(Ok(Step::Unauthorized(failure))) if is_renewed => return Err(failure),
+                Ok(Ok(Step::Unauthorized(_))) => {
+                    is_renewed = true;
+                    left = left.saturating_sub(began.elapsed());
+                    credential = self.credential().await?;
+                    permit = self.permit(by).await?;
+                    continue;
+                }
+                Ok(Err(failure)) => {
+                    // Nothing was sent, so another base URL may be asked the same.
+                    let may_move = visited.is_empty() && hop.place.home && is_unsent(&failure);
+                    if !may_move {
+                        return Err(failure);
+                    }
+                    let other = self.bases.instead(&hop.place.url, &mut tried);
+                    hop.place.url = other.ok_or(failure)?;
+                    left = left.saturating_sub(began.elapsed());
+                    permit = self.permit(by).await?;
+                    continue;
+                }
                 Err(_) => {
                     permit.broke(false);
+                    if hop.place.home {
+                        self.bases.asked(&hop.place.url, None);
+                    }
                     let limit = self.config.timeout;
                     let message = format!("no whole answer within {limit:?}");
                     return Err(failure(Reason::Timeout, message));
@@ -123,12 +158,21 @@ impl Upstream {
         &self,
         fetch: &Fetch<'_>,
         hop: &Hop,
+        credential: Option<&Arc<Credential>>,
         permit: &mut Permit,
     ) -> Result<Step, Failure> {
-        let response = self.send(fetch, hop, permit).await?;
+        let credential = credential.filter(|_| hop.place.home);
+        let response = self.send(fetch, hop, credential, permit).await?;
         if !is_redirect(response.status()) {
-            let answer = self.answer(fetch, response, hop.place.clone()).await?;
-            return Ok(Step::Answer(answer));
+            let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
+            let answer = self.answer(fetch, response, hop.place.clone()).await;
+            let refused = credential.filter(|_| is_unauthorized);
+            return match answer {
+                Err(failure) if refused.is_some_and(|refused| self.refused(refused)) => {
+                    Ok(Step::Unauthorized(failure))
+                }
+                answer => answer.map(Step::Answer),
+            };
         }
         let next = follow(hop, response.status(), response.headers());
         Ok(Step::Redirect(next))
@@ -138,6 +182,7 @@ impl Upstream {
         &self,
         fetch: &Fetch<'_>,
         hop: &Hop,
+        credential: Option<&Arc<Credential>>,
         permit: &mut Permit,
     ) -> Result<reqwest::Response, Failure> {
         let Place { url, home } = &hop.place;
@@ -152,7 +197,9 @@ impl Upstream {
             if !sends_body {
                 headers.remove(CONTENT_TYPE);
             }
-            self.authenticate(&mut url, &mut headers);
+            if let Some(credential) = credential {
+                authenticate(credential, &mut url, &mut headers);
+            }
             condition(&mut headers, fetch.validators);
         }
         let client = if *home {
@@ -169,6 +216,9 @@ impl Upstream {
         let response = match client.execute(request).await {
             Ok(response) => response,
             Err(error) => {
+                if *home {
+                    self.bases.asked(&hop.place.url, None);
+                }
                 permit.broke(error.is_connect());
                 return Err(self.broken(&error));
             }
@@ -179,32 +229,22 @@ impl Upstream {
             Quotas::Foreign
         };
         permit.answered(response.status(), quotas);
+        if *home {
+            self.bases.asked(&hop.place.url, Some(response.status()));
+        }
         Ok(response)
     }
 
-    fn authenticate(&self, url: &mut Url, headers: &mut HeaderMap) {
-        match &self.credential {
-            None => {}
-            Some(Credential::Header(name, value)) => {
-                headers.insert(name, value.clone());
-            }
-            Some(Credential::Query(name, value)) => {
-                let ours = format!("{name}={}", value.expose());
-                let query = match url.query() {
-                    // A redirect may have kept it.
-                    Some(query) if query.split('&').any(|pair| pair == ours) => return,
-                    Some(query) if !query.is_empty() => format!("{query}&{ours}"),
-                    _ => ours,
-                };
-                url.set_query(Some(&query));
-            }
-        }
-    }
-
     pub(super) fn elsewhere(&self, url: &Url) -> Result<&reqwest::Client, Failure> {
+        // Where names lead the proxy alone finds out, and it must guard itself; but what is its own
+        // machine to us is not left to it.
+        let by_proxy = self.config.egress_proxy.is_some();
+        if by_proxy && url.domain().is_some_and(is_local) {
+            return Err(redirect("a redirect to this machine".to_owned()));
+        }
         // A literal address is never resolved, so the guarded client's resolver would not see it.
         let literal = crate::client::literal(url);
-        if let (Err(inside), false) = (literal, self.addresses.are_private()) {
+        if let (Err(inside), false) = (literal, self.bases.are_private()) {
             return Err(redirect(inside.to_string()));
         }
         self.client_elsewhere()
@@ -302,6 +342,24 @@ impl Upstream {
     }
 }
 
+fn authenticate(credential: &Credential, url: &mut Url, headers: &mut HeaderMap) {
+    match credential {
+        Credential::Header(name, value) => {
+            headers.insert(name, value.clone());
+        }
+        Credential::Query(name, value) => {
+            let ours = format!("{name}={}", value.expose());
+            let query = match url.query() {
+                // A redirect may have kept it.
+                Some(query) if query.split('&').any(|pair| pair == ours) => return,
+                Some(query) if !query.is_empty() => format!("{query}&{ours}"),
+                _ => ours,
+            };
+            url.set_query(Some(&query));
+        }
+    }
+}
+
 /// Where a redirect leads. As browsers have it, 303 asks there by GET, and 301 and 302 make GET of
 /// POST (fetch.spec.whatwg.org, HTTP-redirect fetch, step 12).
 pub(super) fn follow(hop: &Hop, status: StatusCode, headers: &HeaderMap) -> Result<Hop, Failure> {
@@ -355,6 +413,17 @@ impl Place {
     }
 }
 
+fn is_local(name: &str) -> bool {
+    let name = name.trim_end_matches('.');
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// Whether no connection came about.
+fn is_unsent(failure: &Failure) -> bool {
+    let classes = [Reason::Dns, Reason::Connect, Reason::Tls, Reason::Timeout];
+    classes.contains(&failure.reason)
+}
+
 /// 301, 302, 303, 307 and 308 lead on; 300 offers a choice, which nobody is there to make.
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
@@ -402,7 +471,7 @@ fn find<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-fn root_of(error: &reqwest::Error) -> String {
+pub(super) fn root_of(error: &reqwest::Error) -> String {
     let mut root: &dyn Error = error;
     while let Some(source) = root.source() {
         root = source;

@@ -6,26 +6,29 @@
 //! requests to the proxy.
 
 mod addresses;
+mod bases;
+mod credential;
 mod exchange;
 mod gate;
 mod pacing;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod token;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use base64::Engine as _;
 use bytes::Bytes;
 use http::header::ACCEPT;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, watch};
 use url::Url;
-use url::form_urlencoded::byte_serialize;
 
 use crate::client::{Resolver, Validators};
 use crate::clock::Clock;
@@ -33,9 +36,10 @@ use crate::config;
 use crate::digest::RawDigest;
 use crate::metrics::{SharedSeries, UpstreamMetrics};
 use crate::name::Name;
-use crate::secret::Secret;
 
-use addresses::Addresses;
+use bases::Bases;
+pub use credential::Credential;
+use credential::Credentials;
 pub use exchange::USER_AGENT;
 use gate::{Clerk, Gate};
 pub use gate::{Denied, Left, Permit, Quotas, Standing};
@@ -53,13 +57,15 @@ const IDLE_CONNECTIONS_MAX: usize = 8;
 #[derive(Debug)]
 pub struct Upstream {
     config: Arc<config::Upstream>,
-    credential: Option<Credential>,
+    credentials: Credentials,
     client: reqwest::Client,
-    /// For redirects that leave the origin: connects to public addresses only. Built when the
-    /// first one comes, because most upstreams never redirect.
+    /// For redirects that leave the origin: shows no certificate, and connects to public addresses
+    /// only. Built when the first one comes, because most upstreams never redirect.
     guarded: OnceLock<Result<reqwest::Client, String>>,
+    /// For those from a private network: shows no certificate.
+    unguarded: OnceLock<Result<reqwest::Client, String>>,
     resolver: Resolver,
-    addresses: Addresses,
+    bases: Bases,
     connections: Arc<Semaphore>,
     clock: Clock,
     shares: ArcSwap<Shares>,
@@ -212,6 +218,8 @@ pub enum Reason {
     TooLarge,
     /// The breaker is open: nothing was asked.
     Unavailable,
+    /// There is no token to ask with: the token endpoint gave none.
+    Auth,
     /// doorbell ends: nothing was asked, and nothing is to be concluded from that.
     Draining,
     /// The connection broke, or the body did not decode, before it was whole.
@@ -220,7 +228,7 @@ pub enum Reason {
 
 impl Reason {
     /// All classes that are counted, for series that exist from load.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Request,
         Self::Dns,
         Self::Connect,
@@ -232,6 +240,7 @@ impl Reason {
         Self::Redirect,
         Self::TooLarge,
         Self::Unavailable,
+        Self::Auth,
         Self::Body,
     ];
 
@@ -250,19 +259,11 @@ impl Reason {
             Self::Redirect => "redirect",
             Self::TooLarge => "too_large",
             Self::Unavailable => "unavailable",
+            Self::Auth => "auth",
             Self::Draining => "draining",
             Self::Body => "body",
         }
     }
-}
-
-/// What doorbell adds to a request so that the upstream knows it.
-#[derive(Debug, Clone)]
-pub enum Credential {
-    /// A header; its value is marked sensitive.
-    Header(HeaderName, HeaderValue),
-    /// A query parameter, name and value already percent-encoded.
-    Query(String, Secret),
 }
 
 impl Upstream {
@@ -277,20 +278,21 @@ impl Upstream {
         clock: Clock,
         metrics: &UpstreamMetrics,
     ) -> Result<Self, String> {
-        let credential = config.auth.as_ref().map(credential).transpose()?;
         let (gate, clerk) = Gate::new(
             config.budget,
             metrics.upstream(&config.name, config.budget.is_some()),
         );
-        let client = client(&config)
+        let identity = config.tls.as_ref().and_then(|tls| tls.identity.as_ref());
+        let client = client(&config, identity)?
             .dns_resolver(Arc::new(resolver.clone()))
             .build()
             .map_err(|error| build_error(&error))?;
         Ok(Self {
-            credential,
+            credentials: Credentials::of(&config, &client)?,
             client,
             guarded: OnceLock::new(),
-            addresses: Addresses::of(&config.url, resolver.clone()),
+            unguarded: OnceLock::new(),
+            bases: Bases::of(&config, &resolver),
             resolver,
             connections: Arc::new(Semaphore::new(config.connections_max)),
             clock,
@@ -446,17 +448,46 @@ impl Upstream {
         permit.answered(status, quotas);
     }
 
-    /// A socket address to connect to now: resolved in the background, refreshed every 30 s, the
-    /// last good ones kept, taken in turn. `None` while the name never resolved.
+    /// The base URL whose turn it is, as its place in [`config::Upstream::urls`], if possible
+    /// another than `without`, and a socket address of it to connect to now: resolved in the
+    /// background, refreshed every 30 s, the last good ones kept, taken in turn. `None` while no
+    /// name ever resolved.
     #[must_use]
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.addresses.next()
+    pub fn door(&self, without: Option<usize>) -> Option<(usize, SocketAddr)> {
+        self.bases.door(without)
     }
 
-    /// What authenticates us, if anything.
+    /// What came of connecting to the base URL at `index`: a status, or nothing.
+    pub fn heard(&self, index: usize, status: Option<StatusCode>) {
+        self.bases.heard(index, status);
+    }
+
+    /// `request` at the base URL whose turn it is. All that follows from its answer, pages and
+    /// redirects, goes on there.
     #[must_use]
-    pub fn credential(&self) -> Option<&Credential> {
-        self.credential.as_ref()
+    pub fn spread<'r>(&self, request: &'r Request) -> Cow<'r, Request> {
+        match self.bases.spread(&request.url).filter(|_| request.home) {
+            None => Cow::Borrowed(request),
+            Some(url) => Cow::Owned(Request {
+                url,
+                ..request.clone()
+            }),
+        }
+    }
+
+    /// What authenticates us, if anything. A token is fetched where there is none that lasts: one
+    /// at a time, however many ask, and not by those alone who wait for it.
+    ///
+    /// # Errors
+    /// [`Reason::Auth`]: there is no token. The failure tells when there may be one.
+    pub async fn credential(&self) -> Result<Option<Arc<Credential>>, Failure> {
+        self.credentials.current().await
+    }
+
+    /// The upstream said 401 to `credential`. Whether there may be another: a token that was
+    /// refused is not used again, unless its predecessor was refused only just now.
+    pub fn refused(&self, credential: &Arc<Credential>) -> bool {
+        self.credentials.refused(credential)
     }
 
     /// Headers of every request of ours.
@@ -468,57 +499,67 @@ impl Upstream {
     /// The client for redirects to elsewhere. An upstream on a private network may lead to others
     /// there; a public one may not lead into ours.
     fn client_elsewhere(&self) -> Result<&reqwest::Client, String> {
-        if self.addresses.are_private() {
-            return Ok(&self.client);
-        }
-        let built = self.guarded.get_or_init(|| {
-            client(&self.config)
-                .dns_resolver(Arc::new(crate::client::PublicOnly(self.resolver.clone())))
-                .build()
-                .map_err(|error| build_error(&error))
-        });
+        let build =
+            |builder: reqwest::ClientBuilder| builder.build().map_err(|error| build_error(&error));
+        let built = if self.bases.are_private() {
+            self.unguarded.get_or_init(|| {
+                let resolver = Arc::new(self.resolver.clone());
+                build(client(&self.config, None)?.dns_resolver(resolver))
+            })
+        } else {
+            self.guarded.get_or_init(|| {
+                let client = client(&self.config, None)?;
+                build(if self.config.egress_proxy.is_some() {
+                    // The one name that is looked up here is that of the proxy.
+                    client.dns_resolver(Arc::new(self.resolver.clone()))
+                } else {
+                    client.dns_resolver(Arc::new(crate::client::PublicOnly(self.resolver.clone())))
+                })
+            })
+        };
         built.as_ref().map_err(String::clone)
     }
 }
 
-fn client(config: &config::Upstream) -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
+/// A client for `config`, which shows `identity` to who asks for one.
+fn client(
+    config: &config::Upstream,
+    identity: Option<&config::Identity>,
+) -> Result<reqwest::ClientBuilder, String> {
+    let builder = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         // Every request has a permit; a silent second one would have none.
         .retry(reqwest::retry::never())
         .referer(false)
         .connect_timeout(config.connect_timeout)
-        .pool_max_idle_per_host(config.connections_max.min(IDLE_CONNECTIONS_MAX))
+        .pool_max_idle_per_host(config.connections_max.min(IDLE_CONNECTIONS_MAX));
+    let authorities = config.tls.as_ref().and_then(|tls| tls.authorities.as_ref());
+    let builder = match &config.egress_proxy {
+        None => builder,
+        Some(proxy) => {
+            let proxy = reqwest::Proxy::all(proxy.expose());
+            builder.proxy(proxy.map_err(|_| "`egress_proxy` is no proxy's URL".to_owned())?)
+        }
+    };
+    let builder = match authorities {
+        None => builder,
+        Some(authorities) => {
+            let read = |der: &CertificateDer<'_>| reqwest::Certificate::from_der(der);
+            let read: Result<Vec<_>, _> = authorities.iter().map(read).collect();
+            builder.tls_certs_only(read.map_err(|error| build_error(&error))?)
+        }
+    };
+    match identity {
+        None => Ok(builder),
+        Some(identity) => {
+            let read = reqwest::Identity::from_pem(identity.pem.expose().as_bytes());
+            Ok(builder.identity(read.map_err(|error| build_error(&error))?))
+        }
+    }
 }
 
 fn build_error(error: &reqwest::Error) -> String {
     let cause = std::error::Error::source(error);
     cause.map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-/// The credential that `auth` asks for.
-fn credential(auth: &config::Auth) -> Result<Credential, String> {
-    let header = |name: HeaderName, value: &str| {
-        let mut value = HeaderValue::from_str(value)
-            .map_err(|_| format!("the credential in header {name} holds a control character"))?;
-        value.set_sensitive(true);
-        Ok(Credential::Header(name, value))
-    };
-    match auth {
-        config::Auth::Bearer(token) => header(
-            http::header::AUTHORIZATION,
-            &format!("Bearer {}", token.expose()),
-        ),
-        config::Auth::Basic { user, password } => {
-            let pair = format!("{user}:{}", password.expose());
-            let pair = base64::engine::general_purpose::STANDARD.encode(pair);
-            header(http::header::AUTHORIZATION, &format!("Basic {pair}"))
-        }
-        config::Auth::Header { name, value } => header(name.clone(), value.expose()),
-        config::Auth::Query { name, value } => Ok(Credential::Query(
-            byte_serialize(name.as_bytes()).collect(),
-            Secret::new(byte_serialize(value.expose().as_bytes()).collect()),
-        )),
-    }
 }

@@ -41,4 +41,5 @@ mod storm;
 mod suggesting;
 mod tidy;
 mod trying;
+mod upstreams;
 mod waiting;

@@ -155,7 +155,9 @@ fn every_shipped_file_is_right_and_the_annotated_one_shows_every_key() {
         &route::ROUTE,
     ];
     for key in tables.into_iter().flat_map(|keys| keys.now) {
-        let written = format!("\n{key} =");
+        // What names files that nobody ships stands behind a `#`.
+        let mark = if *key == "tls" { "# " } else { "" };
+        let written = format!("\n{mark}{key} =");
         assert!(
             annotated.contains(&written),
             "doorbell.toml does not show {key}"

@@ -282,12 +282,16 @@ fn windows_line_ends_change_no_place() {
 fn nothing_of_a_right_configuration_shows_its_secrets_by_debug() {
     let config = read(&format!(
         "[upstreams.u]\nurl = \"https://u.example\"\nauth = {{ bearer = \"hunter2\" }}\n\
-         headers = {{ x-key = \"hunter2\" }}\n[endpoints.e]\nurl = \"https://e.example\"\n\
+         headers = {{ x-key = \"hunter2\" }}\negress_proxy = \"http://u:hunter2@p.example\"\n\
+         [upstreams.t]\nurl = \"https://t.example\"\ntls = {{ cert = \"tests/it/tls/client.pem\", \
+         key = \"tests/it/tls/client.key.pem\" }}\nauth = {{ oauth2 = {{ client_id = \"me\", \
+         client_secret = \"hunter2\", token_url = \"https://l.example\" }} }}\n[endpoints.e]\nurl = \"https://e.example\"\n\
          secrets = [\"{KEY}\"]\n"
     ));
     let shown = format!("{:?}", config.expect("it is right"));
     assert!(
-        !shown.contains("hunter2") && !shown.contains(KEY),
+        !shown.contains("hunter2") && !shown.contains(KEY) && !shown.contains("PRIVATE"),
         "{shown}"
     );
+    assert!(shown.contains("elided"), "the client's key: {shown}");
 }

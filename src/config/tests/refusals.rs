@@ -68,10 +68,19 @@ budget = { requests = 10, per = "1h", burst = 0 } => `burst` must be 1 to
 budget = { requests = 10, per = "1h", poll_floor = 1.5 } => `poll_floor`
 budget = { requests = 10, per = "1h", wait = "1h" } => `wait` must be
 budget = { requests = 10, per = "1h", waits = "1s" } => unknown key `waits`, did you mean `wait`
-urls = [] => `urls` is not supported yet
+urls = ["https://v.example"] => `urls` stands in place of `url`
+urls = ["v.example"] => `urls` is no URL
 auth = {} => exactly one of
 auth = { bearer = "a", query = { name = "a", value = "b" } } => exactly one of
-auth = { oauth2 = {} } => `oauth2` is not supported yet
+auth = { oauth2 = { client_id = "a", client_secret = "b" } } => `token_url` is missing, write `token_url = "https://login.example/token"`
+auth = { oauth2 = { token_url = "https://l.example", client_id = "a" } } => `client_secret` is missing
+auth = { oauth2 = { token_url = "l.example", client_id = "a", client_secret = "b" } } => `token_url` is no URL
+auth = { oauth2 = { token_url = "https://me:pw@l.example", client_id = "a", client_secret = "b" } } => no user or password
+auth = { oauth2 = { token_url = "https://l.example", client_id = "a", client_secret = "b", scopes = "c" } } => `scopes` is a list of scopes
+auth = { oauth2 = { token_url = "https://l.example", client_id = "a", client_secret = "b", scopes = ["c d"] } } => `scopes`: a scope holds no spaces
+auth = { oauth2 = { token_url = "https://l.example", client_id = "a", client_secret = "b", scope = [] } } => did you mean `scopes`?
+auth = { oauth2 = { token_url = "https://l.example", client_id = "", client_secret = "b" } } => `client_id` is empty
+auth = { bearer = "a", oauth2 = {} } => exactly one of
 auth = { bearer = "a b" } => `bearer` holds spaces
 auth = { basic = { user = "a:b", password = "c" } } => holds a colon
 auth = { basic = { user = "a" } } => `password` is missing
@@ -90,6 +99,22 @@ timeout = "0s" => `timeout` must be 1ms to 1h
 connect_timeout = "2h" => `connect_timeout` must be 1ms to 1h
 connections_max = 1.5 => a whole number, not a float
 connections_max = 10001 => must be 1 to 10000
+egress_proxy = "proxy:3128" => `egress_proxy` is a URL without path
+egress_proxy = "https://p.example" => `egress_proxy` is a URL without path
+egress_proxy = "http://p.example/x" => `egress_proxy` is a URL without path
+egress_proxy = "http://p.example/?x" => `egress_proxy` is a URL without path
+egress_proxy = "" => `egress_proxy` is empty
+tls = {} => `tls` is empty, write `ca = "ca.pem"`
+tls = "ca.pem" => `tls` is a table, not a string
+tls = { ca = "lost.pem" } => `lost.pem` cannot be read
+tls = { ca = "Cargo.toml" } => `ca` holds no certificate in PEM
+tls = { ca = "tests/it/tls/client.key.pem" } => `ca` holds no certificate in PEM
+tls = { cert = "tests/it/tls/client.pem" } => `cert` goes with `key`, write `key = "key.pem"`
+tls = { key = "tests/it/tls/client.key.pem" } => `key` goes with `cert`, write `cert = "cert.pem"`
+tls = { cert = "tests/it/tls/client.pem", key = "tests/it/tls/stranger.key.pem" } => `key` is not the key of `cert`
+tls = { cert = "tests/it/tls/client.pem", key = "tests/it/tls/ca.pem" } => `key` holds no private key in PEM
+tls = { ca = "tests/it/tls/ca.pem", verify = false } => unknown key `verify`
+url = "http://u.example" ;; tls = { ca = "tests/it/tls/ca.pem" } => `tls` is about https://
 redirects = -1 => `redirects` must be 0 to 20
 redirects = 99999999999999999999999 => `redirects` must be 0 to 20
 "#;
@@ -411,6 +436,38 @@ fn assert_refused(text: &str, said: &str) {
         as_said,
         "{said:?} was not what was said of\n{text}\n{faults}"
     );
+}
+
+#[test]
+fn no_route_leads_to_an_upstream_behind_an_egress_proxy() {
+    let proxy = "[proxy]\nlisten = [\"127.0.0.1:8080\"]\n";
+    let text = proxy.to_owned() + &ask("egress_proxy = \"http://p.example:3128\"");
+    assert!(read(&text).is_ok());
+    let routed = text
+        + &table(
+            "routes.r",
+            &[("path", "\"/r/\""), ("upstream", "\"u\"")],
+            "",
+        );
+    assert_refused(&routed, "calls do not go through `egress_proxy`");
+}
+
+#[test]
+fn several_urls_are_of_one_kind_and_all_different() {
+    for (urls, said) in [
+        ("[]", "`urls` is empty"),
+        (
+            r#"["https://a.example", "http://b.example"]"#,
+            "all https://",
+        ),
+        (
+            r#"["https://a.example", "https://a.example/"]"#,
+            "the same URL twice",
+        ),
+        (r#"["https://a.example/?b"]"#, "`urls` holds no `?`"),
+    ] {
+        assert_refused(&format!("[upstreams.u]\nurls = {urls}\n"), said);
+    }
 }
 
 #[test]

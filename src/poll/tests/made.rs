@@ -17,6 +17,9 @@ pub(in crate::poll) fn upstream() -> config::Upstream {
         connect_timeout: Duration::from_secs(3),
         connections_max: 4,
         redirects: 3,
+        more_urls: Vec::new(),
+        egress_proxy: None,
+        tls: None,
         budget: None,
     }
 }

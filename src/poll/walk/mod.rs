@@ -134,10 +134,11 @@ impl Walker<'_> {
         first: &Request,
         validators: &Validators,
     ) -> Result<Walked, Trouble> {
+        let first = self.upstream.spread(first);
         let Some(paginate) = &self.source.paginate else {
-            return self.whole(first, validators).await;
+            return self.whole(&first, validators).await;
         };
-        let (mut paging, first) = Paging::begin(paginate, first.clone())?;
+        let (mut paging, first) = Paging::begin(paginate, first.into_owned())?;
         let mut pages = Pages::default();
         let mut learnt = self.learnt;
         let mut items = 0;

@@ -62,6 +62,9 @@ pub(super) fn upstream(url: &str) -> config::Upstream {
         connect_timeout: PATIENCE,
         connections_max: 64,
         redirects: 0,
+        more_urls: Vec::new(),
+        egress_proxy: None,
+        tls: None,
         budget: None,
     }
 }
@@ -144,7 +147,7 @@ impl House {
             )
             .expect("a client");
             let resolved = async {
-                while up.url.domain().is_none() && built.address().is_none() {
+                while up.url.domain().is_none() && built.door(None).is_none() {
                     tokio::task::yield_now().await;
                 }
             };

@@ -7,16 +7,19 @@ use axum::Router;
 use axum::body::Body as Sent;
 use axum::extract::Request as Asked;
 use axum::response::Response;
+use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use url::Url;
 
 mod leave;
+mod token;
 
 use super::*;
 use crate::config::Auth;
 use crate::metrics::Metrics;
+use crate::secret::Secret;
 
 /// A fake API that remembers each request, as its target and headers.
 struct Fake {
@@ -87,6 +90,9 @@ fn upstream_of(url: &str, auth: Option<Auth>) -> config::Upstream {
         connect_timeout: Duration::from_secs(3),
         connections_max: 4,
         redirects: 3,
+        more_urls: Vec::new(),
+        egress_proxy: None,
+        tls: None,
         budget: None,
     }
 }
@@ -427,6 +433,27 @@ async fn https_is_never_left_for_http_and_private_names_are_guarded() {
 }
 
 #[tokio::test]
+async fn what_an_egress_proxy_must_not_reach_is_refused_before_it_is_asked() {
+    let mut config = upstream_of("https://api.example", None);
+    let proxy = "http://user:hunter2@127.0.0.1:1";
+    config.egress_proxy = Some(Secret::new(proxy.to_owned()));
+    let (upstream, _) = start(config);
+    for (url, may) in [
+        ("http://localhost/", false),
+        ("http://a.LOCALHOST./", false),
+        ("http://127.0.0.1/", false),
+        ("http://[::ffff:10.0.0.1]/", false),
+        ("http://b.example/", true),
+        ("http://1.1.1.1/", true),
+    ] {
+        let url = Url::parse(url).expect("a URL");
+        assert_eq!(upstream.elsewhere(&url).is_ok(), may, "{url}");
+    }
+    let shown = format!("{upstream:?}");
+    assert!(!shown.contains("hunter2") && !shown.contains("dXNlcjpodW50ZXIy"));
+}
+
+#[tokio::test]
 async fn bodies_are_counted_after_decompression() {
     let bomb = zstd::encode_all(&vec![b' '; 10_000_000][..], 3).expect("compressed");
     assert!(bomb.len() < 1000);
@@ -516,10 +543,14 @@ async fn classes_of_broken_connections_are_told_apart_without_secrets() {
     }
 }
 
+fn address(upstream: &Upstream) -> Option<SocketAddr> {
+    upstream.door(None).map(|(_, address)| address)
+}
+
 #[tokio::test]
 async fn literal_addresses_are_known_at_once() {
     let (upstream, _) = start(upstream_of("http://[::1]", None));
-    assert_eq!(upstream.address(), "[::1]:80".parse().ok());
+    assert_eq!(address(&upstream), "[::1]:80".parse().ok());
     let (upstream, _) = start(upstream_of("https://127.0.0.1:8443/api", None));
-    assert_eq!(upstream.address(), "127.0.0.1:8443".parse().ok());
+    assert_eq!(address(&upstream), "127.0.0.1:8443".parse().ok());
 }

@@ -185,6 +185,11 @@ impl Doorbell {
         self.proxy.as_deref().expect("the config has a proxy")
     }
 
+    /// All that it has logged.
+    pub(crate) fn said(&self) -> String {
+        self.process.running.log.0.borrow().lines.join("\n")
+    }
+
     pub(crate) fn process_id(&self) -> u32 {
         self.process.running.child.id()
     }
