@@ -159,7 +159,7 @@ impl Call {
             upstream.answered_caller(permit, answer.status, &answer.headers, self.is_own);
         }
         if let Some(way) = self.way {
-            self.route.upstream.heard(way, Some(answer.status));
+            self.route.upstream.reached(way, Some(answer.status));
         }
         // The body is gone, so this call cannot be made again; the next one has another token.
         let refused = answer.status == StatusCode::UNAUTHORIZED;
@@ -169,9 +169,9 @@ impl Call {
     }
 
     /// No connection to the upstream came about.
-    pub(super) fn missed(&mut self) {
+    pub(super) fn unreached(&mut self) {
         if let Some(way) = self.way {
-            self.route.upstream.heard(way, None);
+            self.route.upstream.reached(way, None);
         }
         if let Some(permit) = &mut self.permit {
             permit.broke(true);
@@ -182,7 +182,7 @@ impl Call {
     pub(super) fn broke(&mut self) {
         if let Some(way) = self.way.filter(|_| self.asked.is_some()) {
             // Not even the head of an answer came.
-            self.route.upstream.heard(way, None);
+            self.route.upstream.reached(way, None);
         }
         if let Some(permit) = &mut self.permit {
             permit.broke(false);

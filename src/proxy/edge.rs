@@ -405,7 +405,7 @@ impl ProxyHttp for Edge {
         mut error: Box<Error>,
     ) -> Box<Error> {
         if let Some(call) = &mut ctx.call {
-            call.missed();
+            call.unreached();
         }
         error.set_retry(true);
         error

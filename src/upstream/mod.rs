@@ -458,7 +458,7 @@ impl Upstream {
     }
 
     /// What came of connecting to the base URL at `index`: a status, or nothing.
-    pub fn heard(&self, index: usize, status: Option<StatusCode>) {
+    pub fn reached(&self, index: usize, status: Option<StatusCode>) {
         self.bases.heard(index, status);
     }
 
