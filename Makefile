@@ -24,9 +24,10 @@ test: ## Every test, in less than 15 minutes on 2 cores
 	@.ci/need $(BUILD) judges promtool
 	@$(MANY_FILES); cargo test $(CARGO_FLAGS)
 
-prove: ## The integration tests at full length: 200 kills instead of 20
+prove: ## The integration tests at full length, 200 kills instead of 20; what adaptive polling is worth
 	@.ci/need $(BUILD) judges promtool
 	@$(MANY_FILES); DOORBELL_PROVE=1 cargo test $(CARGO_FLAGS) --test it -- --nocapture
+	@cargo run $(CARGO_FLAGS) --release --example simulate -- tests/it/changes-90d.csv --prove
 
 bench: ## Figures, each beside a naive baseline from the same run
 	@.ci/need $(BUILD)

@@ -4,6 +4,7 @@
 //! failures is worth a ring. Leaves waiting to [`crate::poll`], and what an answer asks for to the
 //! upstream.
 
+pub mod adaptive;
 mod cron;
 
 use std::sync::Arc;

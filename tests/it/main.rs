@@ -8,6 +8,7 @@
     reason = "counts are whole numbers, also where Prometheus has floats"
 )]
 
+mod adaptive;
 mod admin;
 mod backlog;
 mod budget;
