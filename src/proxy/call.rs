@@ -220,7 +220,7 @@ impl Call {
 
     /// Makes the caller's request ours.
     pub(super) fn rewrite(
-        &self,
+        &mut self,
         request: &RequestHeader,
         upstream: &mut RequestHeader,
     ) -> Result<()> {

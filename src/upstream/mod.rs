@@ -499,17 +499,17 @@ impl Upstream {
     /// The client for redirects to elsewhere. An upstream on a private network may lead to others
     /// there; a public one may not lead into ours.
     fn client_elsewhere(&self) -> Result<&reqwest::Client, String> {
-        let build =
+        let finish =
             |builder: reqwest::ClientBuilder| builder.build().map_err(|error| build_error(&error));
         let built = if self.bases.are_private() {
             self.unguarded.get_or_init(|| {
                 let resolver = Arc::new(self.resolver.clone());
-                build(client(&self.config, None)?.dns_resolver(resolver))
+                finish(client(&self.config, None)?.dns_resolver(resolver))
             })
         } else {
             self.guarded.get_or_init(|| {
                 let client = client(&self.config, None)?;
-                build(if self.config.egress_proxy.is_some() {
+                finish(if self.config.egress_proxy.is_some() {
                     // The one name that is looked up here is that of the proxy.
                     client.dns_resolver(Arc::new(self.resolver.clone()))
                 } else {

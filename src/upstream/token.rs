@@ -247,7 +247,7 @@ impl Desk {
                 self.failed = None;
                 self.token = Some(Token {
                     credential: Arc::clone(&credential),
-                    renew_at: now + (life - early),
+                    renew_at: now + life.saturating_sub(early),
                     ends_at: now + life,
                 });
                 Ok(credential)
@@ -340,9 +340,9 @@ mod tests {
 
     const LONG: Duration = Duration::from_hours(1);
 
-    fn given(token: &str, life: Duration) -> Result<Given, Failure> {
+    fn given(token: &str, life: Duration) -> Given {
         let credential = bearer(token).expect("a token");
-        Ok(Given { credential, life })
+        Given { credential, life }
     }
 
     fn seconds(seconds: u64) -> Duration {
@@ -355,7 +355,9 @@ mod tests {
             let now = Instant::now();
             let mut desk = Desk::default();
             assert!(desk.find(now).is_none());
-            let first = desk.settle(given("a", seconds(life)), now).expect("given");
+            let first = desk
+                .settle(Ok(given("a", seconds(life))), now)
+                .expect("given");
             let last = now + seconds(used_for) - Duration::from_millis(1);
             let found = desk.find(last).expect("known").expect("a token");
             assert!(Arc::ptr_eq(&first, &found), "{life}");
@@ -367,7 +369,7 @@ mod tests {
     fn after_a_failure_nobody_asks_for_a_while_and_the_old_token_does_meanwhile() {
         let now = Instant::now();
         let mut desk = Desk::default();
-        desk.settle(given("a", LONG), now).expect("given");
+        desk.settle(Ok(given("a", LONG)), now).expect("given");
         let late = now + seconds(3550);
         assert!(desk.find(late).is_none());
         desk.settle(Err(failure("down")), late)
@@ -385,7 +387,7 @@ mod tests {
             let _ = desk.settle(Err(failure("down")), over);
         }
         assert!(desk.find(over + RETRY.ceiling).is_none());
-        desk.settle(given("b", LONG), over).expect("given");
+        desk.settle(Ok(given("b", LONG)), over).expect("given");
         assert!(desk.failed.is_none());
     }
 
@@ -393,11 +395,11 @@ mod tests {
     fn a_refused_token_is_replaced_but_not_one_after_the_other() {
         let now = Instant::now();
         let mut desk = Desk::default();
-        let first = desk.settle(given("a", LONG), now).expect("given");
+        let first = desk.settle(Ok(given("a", LONG)), now).expect("given");
         assert!(desk.refused(&first, now) && desk.find(now).is_none());
         // Another request that had it, too.
         assert!(desk.refused(&first, now));
-        let second = desk.settle(given("b", LONG), now).expect("given");
+        let second = desk.settle(Ok(given("b", LONG)), now).expect("given");
         assert!(desk.refused(&first, now) && desk.find(now).is_some());
         assert!(!desk.refused(&second, now) && desk.find(now).is_some());
         assert!(desk.refused(&second, now + REFUSED_REST));

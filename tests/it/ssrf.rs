@@ -368,6 +368,9 @@ async fn public_upstream(server: &Server) -> Upstream {
         connect_timeout: Duration::from_secs(3),
         connections_max: 4,
         redirects: 3,
+        more_urls: Vec::new(),
+        tls: None,
+        egress_proxy: None,
         budget: None,
     };
     let series = UpstreamMetrics::new(&Metrics::new());

@@ -1,5 +1,6 @@
 //! What an upstream says about when to ask again, in every dialect there is.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,6 +22,7 @@ type Dialect = (
     &'static str,
 );
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn dialects() -> Vec<Dialect> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.expect("after 1970").as_secs();
@@ -164,7 +166,7 @@ fn harmless() -> Vec<Dialect> {
     ]
 }
 
-async fn serve(upstream: &Wild, dialects: &[Dialect]) -> String {
+fn serve(upstream: &Wild, dialects: &[Dialect]) -> String {
     let mut sources = String::new();
     for (name, status, lines, keys) in dialects.iter().cloned() {
         let path = format!("/{name}");
@@ -176,10 +178,11 @@ async fn serve(upstream: &Wild, dialects: &[Dialect]) -> String {
         };
         upstream.answer(&path, Arc::new(script));
         // Each on an upstream of its own: those of one share what its budget learns.
-        sources.push_str(&format!(
+        let _ = write!(
+            sources,
             "[upstreams.{name}]\nurl = \"{upstream}\"\n[sources.{name}]\nupstream = \"{name}\"\n\
              path = \"{path}\"\nevery = \"1s\"\n{keys}\n"
-        ));
+        );
     }
     sources
 }
@@ -203,7 +206,7 @@ fn pause(status: &Value) -> Option<i64> {
 async fn every_dialect_that_asks_to_be_left_alone_is_understood() {
     let upstream = Wild::listening().await;
     let heeded = dialects();
-    let config = serve(&upstream, &heeded).await + &serve(&upstream, &harmless()).await;
+    let config = serve(&upstream, &heeded) + &serve(&upstream, &harmless());
     let doorbell = Doorbell::start(&config).await;
     for (name, ..) in &heeded {
         let pause = wait_until("it was polled once", async || {

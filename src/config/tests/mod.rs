@@ -7,6 +7,7 @@ mod places;
 #[cfg(test)]
 mod refusals;
 mod semantics;
+mod shared;
 #[cfg(test)]
 mod wild;
 

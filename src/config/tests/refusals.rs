@@ -59,15 +59,6 @@ url = "https://u.example " => spaces or line ends
 url = "https://me@u.example" => no user or password
 url = "https://u.example/?a=b" => holds no `?`
 url = "https://u.example/#a" => holds no `#`
-budget = 5 => `budget` is
-budget = { per = "1h" } => `requests` is missing
-budget = { requests = 10 } => `per` is missing
-budget = { requests = 0, per = "1h" } => `requests` must be 1 to
-budget = { requests = 10, per = "0s" } => `per` must be
-budget = { requests = 10, per = "1h", burst = 0 } => `burst` must be 1 to
-budget = { requests = 10, per = "1h", poll_floor = 1.5 } => `poll_floor`
-budget = { requests = 10, per = "1h", wait = "1h" } => `wait` must be
-budget = { requests = 10, per = "1h", waits = "1s" } => unknown key `waits`, did you mean `wait`
 urls = ["https://v.example"] => `urls` stands in place of `url`
 urls = ["v.example"] => `urls` is no URL
 auth = {} => exactly one of
@@ -166,20 +157,6 @@ query = { a = {} } => a string, a number, true or false
 headers = { te = "x" } => belongs to the connection
 every = "99ms" => `every` must be 100ms to 366d
 every = "367d" => `every` must be 100ms to 366d
-on_write = {} => `paths` is missing
-on_write = { paths = [] } => `paths` is empty
-on_write = { paths = ["issues"] } => begins with `/`
-on_write = { paths = ["/issues?x=1"] } => a path, without `?`
-on_write = { paths = ["*"], settle = "1ms" } => `settle` must be
-on_write = { paths = ["*"], settles = "1s" } => did you mean `settle`?
-observe = "yes" => `observe` is
-serve = {} => `max_age` is missing
-serve = { max_age = "0s" } => `max_age` must be
-serve = { max_age = "1s", stale_if_errors = "1h" } => did you mean `stale_if_error`?
-serve = { max_age = "1s" } ;; method = "POST" => `serve` is about GET, not POST
-observe = true ;; query = { at = "{{now}}" } => `observe` is about one GET, always the same
-observe = true ;; items = "$[*]" ;; id = "$.id" ;; paginate = { by = "link" } => `paginate` makes it others
-on_write = { paths = ["*"] } ;; path = "/s/{{a}}" ;; each = { a = ["b"] } => `on_write` and `each` do not go together
 every = { min = "5s" } => `min` is not supported yet
 every = { cron = "* * * * *", timezone = "Europe/Berln" } => did you mean "Europe/Berlin"?
 every = { cron = "* * * * *", timezone = "CEST" } => no time zone "CEST"
@@ -389,12 +366,12 @@ fn ask(lines: &str) -> String {
     table("upstreams.u", &[("url", "\"https://u.example\"")], lines)
 }
 
-fn asked(lines: &str) -> String {
+pub(super) fn asked(lines: &str) -> String {
     let source = "[sources.s]\nupstream = \"u\"\npath = \"/s\"\nevery = \"1s\"\n";
     ask(lines) + source
 }
 
-fn watch(lines: &str) -> String {
+pub(super) fn watch(lines: &str) -> String {
     let defaults = [
         ("upstream", "\"u\""),
         ("path", "\"/s\""),
@@ -419,7 +396,7 @@ fn pass(lines: &str) -> String {
     proxy.to_owned() + &ask("") + &table("routes.r", &defaults, lines)
 }
 
-fn assert_each_is_refused(cases: &str, write: impl Fn(&str) -> String) {
+pub(super) fn assert_each_is_refused(cases: &str, write: impl Fn(&str) -> String) {
     for case in cases.trim().lines() {
         let (lines, said) = case.split_once(" => ").expect("a case has both");
         assert_refused(&write(&lines.replace(" ;; ", "\n")), said);
