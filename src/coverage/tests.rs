@@ -116,7 +116,7 @@ fn a_replayed_day_names_the_right_sources_and_what_they_save() {
         let number = told.target.strip_prefix("/things/").expect("a path");
         number.parse().expect("a number")
     };
-    for told in &report {
+    for (rank, told) in report.iter().enumerate() {
         let (calls, _) = first[path(told)];
         assert_eq!(
             (told.calls, told.calls_error),
@@ -126,10 +126,13 @@ fn a_replayed_day_names_the_right_sources_and_what_they_save() {
         let (calls, same) = truth[path(told)];
         let saved = calls as f64 - day / told.every.as_secs_f64();
         let off = (told.saved_a_day() - saved).abs();
-        assert!(
-            off <= 0.1 * saved.max(calls as f64 * 0.5),
-            "{told:?}: {saved} in truth"
-        );
+        // Whoever saves most is told of exactly; where next to nothing is saved, luck has a part.
+        let counts = if rank < 10 {
+            saved
+        } else {
+            saved.max(calls as f64 * 0.5)
+        };
+        assert!(off <= 0.1 * counts, "{told:?}: {saved} in truth");
         let unchanged = told.unchanged.expect("some were compared");
         assert!(
             (unchanged - same as f64 / calls as f64).abs() < 0.1,
@@ -156,6 +159,12 @@ fn a_replayed_day_names_the_right_sources_and_what_they_save() {
     told.sort_unstable();
     right.sort_unstable();
     assert_eq!(told, right);
+    let foretold: f64 = report.iter().map(Repeated::saved_a_day).sum();
+    let in_truth: f64 = report.iter().map(saved).map(|saved| saved.max(0.0)).sum();
+    assert!(
+        (foretold - in_truth).abs() <= 0.1 * in_truth,
+        "{foretold} of {in_truth}"
+    );
 }
 
 #[test]

@@ -276,7 +276,10 @@ async fn the_upstreams_own_limit_is_learnt_from_either_side() {
     let doorbell = Doorbell::start(&config(&upstream, &receiver, budget)).await;
 
     let heard = Arc::new(Heard::default());
-    call_for(run_time(), &doorbell, &heard).await;
+    call_for(run_time() / 2, &doorbell, &heard).await;
+    // Whoever begins anew is taught by the first answers.
+    let doorbell = doorbell.kill().await.restart().await;
+    call_for(run_time() / 2, &doorbell, &heard).await;
     assert_heard(&heard);
     let (all, refused) = (book.count(|_| true), refused.load(Ordering::Relaxed));
     let windows = run_time().as_secs_f64() / PER.as_secs_f64();

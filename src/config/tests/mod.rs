@@ -522,6 +522,26 @@ warnings:
 }
 
 #[test]
+fn explains_what_sources_and_callers_share() {
+    let config = right(
+        "[upstreams.u]\nurl = \"https://u.example\"\n\
+         budget = { requests = 600, per = \"1h\", burst = 5 }\n\
+         [sources.s]\nupstream = \"u\"\npath = \"/s\"\nevery = \"30s\"\nobserve = true\n\
+         on_write = { paths = [\"/s\", \"/s/*\"] }\n\
+         serve = { max_age = \"30s\", stale_if_error = \"1h\" }\n",
+    );
+    let explained = explain(&config, Timestamp::default());
+    for expected in [
+        "u: https://u.example, polled 120 requests an hour, 20% of its budget of 600 per 1h \
+         (burst 5), of which polls keep 10% and callers wait 1s",
+        "polled 200ms after a caller's write to /s or /s/* and 1s after the last one, callers' \
+         GETs of it count as polls, answers callers for 30s and in place of errors for 1h more",
+    ] {
+        assert!(explained.contains(expected), "{explained}");
+    }
+}
+
+#[test]
 fn a_long_list_of_heard_sources_is_counted() {
     let sources = (0..30)
         .map(|n| format!("[sources.s{n:02}]\nupstream = \"u\"\npath = \"/{n}\"\nevery = \"1h\"\n"));
