@@ -20,7 +20,7 @@ use super::call::{Call, parts};
 use super::forward;
 use super::target;
 use crate::metrics::SharedSeries;
-use crate::upstream::{Found, Kept, Observed, Writing};
+use crate::upstream::{Found, Kept, Looking, Observed, Writing};
 
 /// `Cache-Status` (RFC 9211).
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -32,6 +32,8 @@ pub(super) struct Observing {
     sent_at: Instant,
     head: Option<ResponseHeader>,
     body: BytesMut,
+    /// Held as long as the body is.
+    _looking: Looking,
 }
 
 /// An answer from the shelf.
@@ -127,7 +129,9 @@ impl Call {
         }
         let is_whole = !request.headers.contains_key(IF_NONE_MATCH);
         self.observing = None;
-        if let Some(observing) = self.shared.iter().find(|shared| shared.observe && is_whole) {
+        let observing = self.shared.iter().find(|shared| shared.observe && is_whole);
+        let looking = observing.and_then(|shared| Some((shared, shared.shelf.look_on()?)));
+        if let Some((observing, looking)) = looking {
             // As a poll would ask, which any answer to this caller may be.
             upstream.insert_header(ACCEPT, observing.accept.clone())?;
             upstream.insert_header(ACCEPT_ENCODING, "identity")?;
@@ -139,6 +143,7 @@ impl Call {
                 sent_at: Instant::now(),
                 head: None,
                 body: BytesMut::new(),
+                _looking: looking,
             });
         }
         Ok(())

@@ -44,7 +44,7 @@ pub use exchange::USER_AGENT;
 use gate::{Clerk, Gate};
 pub use gate::{Denied, Left, Permit, Quotas, Standing};
 pub use pacing::NOT_BEFORE_MAX;
-pub use shared::{Found, Heard, Kept, Observed, Shared, Shelf, Writing};
+pub use shared::{Found, Heard, Kept, Looking, Observed, Shared, Shelf, Writing};
 use shared::{Hearsay, Shares};
 
 /// All upstreams of a configuration.

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -76,7 +77,18 @@ pub struct Shared {
 
 /// Where a source's last answer lies. It outlives a change of the configuration.
 #[derive(Debug, Default)]
-pub struct Shelf(Mutex<OnShelf>);
+pub struct Shelf(Mutex<OnShelf>, AtomicBool);
+
+/// Leave to look on as one caller is answered, until it is dropped. One at a time: an answer is in
+/// memory as long as it is looked at, and of several that overlap one counts.
+#[derive(Debug)]
+pub struct Looking(Arc<Shelf>);
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.0.1.store(false, Ordering::Release);
+    }
+}
 
 #[derive(Debug, Default)]
 struct OnShelf {
@@ -317,6 +329,13 @@ impl Shelf {
         }
     }
 
+    /// Leave to look on as a caller is answered; `None` while another one is.
+    #[must_use]
+    pub fn look_on(self: &Arc<Self>) -> Option<Looking> {
+        let is_taken = self.1.swap(true, Ordering::AcqRel);
+        (!is_taken).then(|| Looking(Arc::clone(self)))
+    }
+
     /// Whether there is an answer.
     #[must_use]
     pub fn is_filled(&self) -> bool {
@@ -394,4 +413,18 @@ fn synthesised(raw: &RawDigest) -> HeaderValue {
     }
     etag.push('"');
     HeaderValue::try_from(etag).expect("hexadecimal digits in quotes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_answer_at_a_time_is_looked_at() {
+        let shelf = Arc::<Shelf>::default();
+        let first = shelf.look_on();
+        assert!(first.is_some() && shelf.look_on().is_none());
+        drop(first);
+        assert!(shelf.look_on().is_some());
+    }
 }
