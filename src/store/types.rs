@@ -16,9 +16,9 @@ use crate::time::Timestamp;
 /// Most changes that one transaction writes; more go in chunks, which only few polls need.
 pub const LARGE_CHANGES: usize = 256;
 
-/// Changes of a chunk. At some 50 µs a change it holds the writer for about 3 ms, what the commit
-/// of another source may have to wait.
-pub const CHUNK_CHANGES: usize = 64;
+/// Changes of a chunk. It holds the writer for less than 1 ms, half of that for the flush: what the
+/// commit of another source may have to wait. Smaller ones would mostly flush.
+pub const CHUNK_CHANGES: usize = 32;
 
 /// A registered source. Numbers are never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

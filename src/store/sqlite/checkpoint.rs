@@ -1,24 +1,33 @@
 //! Brings the journal's pages into the database beside the writer, so that no commit waits for it.
 //!
-//! A checkpoint copies tens of megabytes and flushes them; done by the writer, as `SQLite` does by
-//! itself, every commit behind it waits for that. A passive one from another connection goes on
-//! beside commits. What they add meanwhile is little, and the writer brings in that itself: only
-//! then does the journal begin anew.
+//! A checkpoint copies megabytes and flushes them; done by the writer, as `SQLite` does by itself,
+//! every commit behind it waits for that. A passive one from another connection goes on beside
+//! commits. It cannot bring in what they add meanwhile, and only what brings in everything flushes
+//! the database and lets the journal begin anew. So the flush is done here by hand, and then the
+//! writer brings in the little that is left.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::schema;
 use crate::store::StoreError;
 
-/// Rows after which the journal is brought in: some 4 to 16 MiB of it, so little that its flush
+/// Rows after which the journal is brought in: some 1 to 4 MiB of it, so little that its flush
 /// holds up those of the commits beside it only for a moment.
-const ROWS: usize = 1_024;
+const ROWS: usize = 256;
+
+/// Checkpoints rest for so many times what they took, so that a slow disk is left to the commits.
+const REST: u32 = 4;
+
+/// The longest rest; whoever closes the store may have to wait for it.
+const REST_MAX: Duration = Duration::from_millis(100);
 
 /// The thread that checkpoints. Ends with its owner, the writer.
 pub(super) struct Checkpointer {
@@ -30,7 +39,8 @@ pub(super) struct Checkpointer {
 }
 
 impl Checkpointer {
-    pub(super) fn start(path: &Path) -> Result<Self, StoreError> {
+    /// Checkpoints the database at `path`, which `file` is open on.
+    pub(super) fn start(path: &Path, file: Arc<File>) -> Result<Self, StoreError> {
         let connection = schema::open_checkpointer(path)?;
         // One place: a wake while a checkpoint runs asks for the next one.
         let (wake, woken) = sync_channel(1);
@@ -40,8 +50,12 @@ impl Checkpointer {
             .name("store-checkpoint".to_owned())
             .spawn(move || {
                 while woken.recv().is_ok() {
+                    let began = Instant::now();
                     passive(&connection);
+                    // If it fails, the writer's own flush will, or take longer.
+                    let _ = file.sync_data();
                     done.store(true, Ordering::Release);
+                    std::thread::sleep((began.elapsed() * REST).min(REST_MAX));
                 }
             })
             .map_err(|error| StoreError::Database(error.to_string()))?;

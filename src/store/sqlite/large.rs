@@ -5,7 +5,7 @@
 //! last transaction; whatever it names can be removed at any time. While it stands no other poll
 //! of the source commits, so that keys of events ascend with their sequence.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -17,9 +17,6 @@ use super::numbering::{self, Tally};
 use super::{Sqlite, items, stored, unseen};
 use crate::event::{EventKey, ORDINAL_MAX, Partition};
 use crate::store::{CHUNK_CHANGES, Committed, ItemChange, Mark, SnapshotId, SourceId, StoreError};
-
-/// Chunks handed in and not yet answered: one is written while the next is packed.
-const AHEAD: usize = 2;
 
 /// Rows that one step of cleaning looks at.
 const CLEAN_ROWS: usize = 128;
@@ -58,22 +55,17 @@ impl Sqlite {
         let generation = self.begin(head.source, snapshot).await?;
         let place = (snapshot, generation);
         let mut tally = Tally::default();
-        let mut answers = VecDeque::new();
         let mut changes = changes.into_iter().peekable();
-        while changes.peek().is_some() || !answers.is_empty() {
-            if answers.len() < AHEAD && changes.peek().is_some() {
-                let (chunk, bytes) = next_chunk(&mut changes);
-                let chunk = commit::pack(chunk, bytes).await?;
-                let first = tally.reserve(&chunk);
-                let rows = commit::weight(chunk.len(), bytes);
-                let partition = head.partition.clone();
-                let work = move |connection: &Connection| {
-                    add(connection, place, (&partition, first), &chunk)
-                };
-                answers.push_back(self.hand_in(rows, work).await?);
-            } else if let Some(answer) = answers.pop_front() {
-                tally.grown += answer.await.unwrap_or(Err(StoreError::Closed))?;
-            }
+        while changes.peek().is_some() {
+            let (chunk, bytes) = next_chunk(&mut changes);
+            let chunk = commit::pack(chunk, bytes).await?;
+            let first = tally.reserve(&chunk);
+            let rows = commit::weight(chunk.len(), bytes);
+            let partition = head.partition.clone();
+            let work =
+                move |connection: &Connection| add(connection, place, (&partition, first), &chunk);
+            // One at a time: whoever else writes comes in between.
+            tally.grown += self.write(rows, work).await?;
         }
         self.finish(head, generation, tally).await
     }

@@ -35,11 +35,12 @@ mod writer;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::{Fresh, LaneId, Position, StoreError};
 use crate::clock::Clock;
@@ -117,10 +118,9 @@ impl Sqlite {
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        self.hand_in(rows, work)
-            .await?
-            .await
-            .unwrap_or(Err(StoreError::Closed))
+        let (job, outcome) = Job::new(rows, work);
+        self.send(job).await?;
+        outcome.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Like [`Self::write`] for work that makes events visible, which it may tell the deliverer of.
@@ -132,21 +132,6 @@ impl Sqlite {
         let (job, outcome) = Job::telling(rows, work);
         self.send(job).await?;
         outcome.await.unwrap_or(Err(StoreError::Closed))
-    }
-
-    /// Like [`Self::write`], but returns once the writer has taken the work into its queue.
-    async fn hand_in<T, F>(
-        &self,
-        rows: usize,
-        work: F,
-    ) -> Result<oneshot::Receiver<Result<T, StoreError>>, StoreError>
-    where
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-        T: Send + 'static,
-    {
-        let (job, outcome) = Job::new(rows, work);
-        self.send(job).await?;
-        Ok(outcome)
     }
 
     async fn send(&self, job: Job) -> Result<(), StoreError> {
@@ -203,15 +188,17 @@ fn start(
     let (jobs, queue) = mpsc::channel(QUEUE_MAX);
     let (sender, position) = watch::channel(Position(newest));
     let (teller, fresh) = mpsc::channel(FRESH_QUEUE_MAX);
+    let file = schema::open_file(&settings.path)?;
     let writer = Writer {
         connection,
-        checkpointer: Checkpointer::start(&settings.path)?,
+        checkpointer: Checkpointer::start(&settings.path, Arc::clone(&file))?,
         jobs: queue,
         line: line::Line::default(),
         position: sender,
         fresh: teller,
         metrics,
         files: files.clone(),
+        file,
         lock,
     };
     let thread = std::thread::Builder::new()

@@ -3,9 +3,10 @@
 //! Rows that grow with traffic (events, bodies, commits, attempts) have ascending integer keys, so
 //! that inserts touch the right edge of their tree: random keys double the cost of an event.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -74,6 +75,16 @@ pub(super) fn open_checkpointer(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "journal_size_limit", JOURNAL_BYTES_MAX)?;
     Ok(connection)
+}
+
+/// Opens the database's file, to flush it. Must stay open until all connections are closed:
+/// closing any descriptor of a file gives up all locks that this process has on it.
+///
+/// Source: <https://www.sqlite.org/howtocorrupt.html>, section 2.2.
+pub(super) fn open_file(path: &Path) -> Result<Arc<File>, StoreError> {
+    let file = File::options().read(true).write(true).open(path);
+    let file = file.map_err(|error| StoreError::Database(error.to_string()))?;
+    Ok(Arc::new(file))
 }
 
 /// Opens a connection that only reads.

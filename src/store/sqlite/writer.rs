@@ -3,6 +3,8 @@
 //! Jobs that wait while a transaction flushes form the next one, so the flush, which costs more
 //! than the rows, is shared. Each job has a savepoint: one that fails takes nobody with it.
 
+use std::fs::File;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::Connection;
@@ -106,6 +108,8 @@ pub(super) struct Writer {
     pub(super) fresh: mpsc::Sender<Fresh>,
     pub(super) metrics: StoreMetrics,
     pub(super) files: Files,
+    /// Open on the database until all connections are closed: see [`super::schema::open_file`].
+    pub(super) file: Arc<File>,
     pub(super) lock: Lock,
 }
 
@@ -145,12 +149,14 @@ impl Writer {
         let Self {
             connection,
             checkpointer,
+            file,
             lock,
             ..
         } = self;
         drop(checkpointer);
         checkpoint::whole(&connection);
         drop(connection);
+        drop(file);
         drop(lock);
     }
 
