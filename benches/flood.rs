@@ -24,7 +24,7 @@ use doorbell::signature::{SigningKey, sign};
 use parking_lot::Mutex;
 
 const CHANGES: usize = 20_000;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 const QUIET_TICKS: usize = 100;
 const CONCURRENCY: usize = 8;
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDC2FVsBQIhrs=";
@@ -63,18 +63,19 @@ async fn figures(world: Arc<World>, ours: common::Doorbell, address: SocketAddr,
     poll(&client, ours.admin, "flood").await;
     poll(&client, ours.admin, "calm").await;
 
-    let control = control(&world, &client, address, ours.admin).await;
     let cpu = ours.process.cpu_seconds();
-    let (mut rates, mut before, mut during, mut pause) = (vec![], vec![], vec![], 0.0);
+    let (mut rates, mut pause) = (vec![], 0.0);
+    let (mut quiet, mut control, mut flood) = (vec![], vec![], vec![]);
     for number in 1..=ROUNDS {
-        // Quiet and flood in turn, so that a busy neighbour meets both.
-        let quiet = ours.process.cpu_seconds();
-        before.extend(calm(&world, &client, ours.admin, QUIET_TICKS).await);
-        pause += ours.process.cpu_seconds() - quiet;
+        // In turn, so that a busy neighbour meets all.
+        let before = ours.process.cpu_seconds();
+        quiet.push(calm(&world, &client, ours.admin, QUIET_TICKS).await);
+        control.push(beside_bare(&world, &client, address, ours.admin).await);
+        pause += ours.process.cpu_seconds() - before;
         *world.list.lock() = list(number);
         let (rate, lags) = round(&world, &client, ours.admin).await;
         rates.push(rate);
-        during.extend(lags);
+        flood.push(lags);
     }
     let rung = (ROUNDS * CHANGES) as f64;
     let cpu = (ours.process.cpu_seconds() - cpu - pause) * 1000.0 / rung;
@@ -85,37 +86,40 @@ async fn figures(world: Arc<World>, ours: common::Doorbell, address: SocketAddr,
     println!("              {cpu:8.3} CPU-s per 1,000 (poll, diff, patch, commit and delivery)");
     println!("              {:8.1} MiB resident", ours.process.rss_mib());
     println!("of bare       {:8.2}", rate / bare_rate);
-    println!(
-        "The other source: {} rings in quiet, {} while the bare loop floods, {} while doorbell does",
-        before.len(),
-        control.len(),
-        during.len()
-    );
+    println!("The other source, quiet, beside the bare loop and beside doorbell's flood,");
+    println!("medians of {ROUNDS} rounds, ms:");
     for (what, of) in [
         ("commit to arrival   ", Lag::since_commit as fn(&Lag) -> f64),
         ("detection to arrival", |lag: &Lag| lag.since_detection),
     ] {
-        let [q, c, f] = [&before, &control, &during].map(|lags| {
-            let mut lags: Vec<f64> = lags.iter().map(of).collect();
-            [50, 99].map(|percent| percentile(&mut lags, percent))
-        });
-        let [p50, p99] = [0, 1].map(|at| format!("{:6.2} {:6.2} {:6.2}", q[at], c[at], f[at]));
-        let (of_quiet, of_control) = (f[1] / q[1], f[1] / c[1]);
-        println!("{what}  p50 {p50} ms  p99 {p99} ms");
+        let rounds = [&quiet, &control, &flood];
+        let [p50, p99] = [50, 99].map(|percent| rounds.map(|of_all| each(of_all, of, percent)));
+        let ratio =
+            |to: &[f64]| median(p99[2].iter().zip(to).map(|(ours, to)| ours / to).collect());
+        let (of_quiet, of_control) = (ratio(&p99[0]), ratio(&p99[1]));
+        let [p50, p99] = [&p50, &p99].map(|of_all| of_all.each_ref().map(|of| median(of.clone())));
+        println!("{what}  p50 {p50:5.2?}  p99 {p99:5.2?}");
         println!("                      p99 is {of_quiet:.2} of quiet, {of_control:.2} of control");
     }
 }
 
+/// The percentile of each round.
+fn each(rounds: &[Vec<Lag>], of: fn(&Lag) -> f64, percent: usize) -> Vec<f64> {
+    let of_one =
+        |lags: &Vec<Lag>| percentile(&mut lags.iter().map(of).collect::<Vec<_>>(), percent);
+    rounds.iter().map(of_one).collect()
+}
+
 /// The other source's lags while somebody else floods the receiver: what a busy machine does to
 /// them, whoever makes it busy.
-async fn control(
+async fn beside_bare(
     world: &World,
     client: &reqwest::Client,
     address: SocketAddr,
     admin: SocketAddr,
 ) -> Vec<Lag> {
     let mut lags = vec![];
-    for _ in 0..ROUNDS {
+    while lags.len() < QUIET_TICKS {
         let bare = tokio::spawn(bare(address));
         while !bare.is_finished() {
             lags.extend(calm(world, client, admin, 1).await);
