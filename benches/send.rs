@@ -75,7 +75,7 @@ async fn measure() {
     floods(&world, &client, &ours, address).await;
 
     let ours_at_50 = calm(&world, &client, ours.admin).await;
-    println!("{:8.1} MiB resident", ours.process.rss_mib());
+    println!("{:8.1} MiB resident after polls of {EVENTS}", ours.process.rss_mib());
     ours.process.stop();
     let floor_at_50 = floor_calm(&world, address).await;
     ours.process.resume();
@@ -91,8 +91,9 @@ async fn measure() {
         println!("at 50/s    p50 {p50:5.2} p99 {p99:6.2} ms  {what}");
     }
 
-    let after_kill = killed(&world, &client, ours, (folder.path(), address)).await;
+    let (after_kill, peak) = killed(&world, &client, ours, (folder.path(), address)).await;
     println!("after kill -9 the first webhook came {after_kill:.2} s after the new start");
+    println!("{peak:8.1} MiB resident at most while it rang the rest");
 }
 
 /// Floor and doorbell in turn, so that a busy neighbour meets both.
@@ -242,13 +243,14 @@ async fn calm(world: &World, client: &reqwest::Client, admin: SocketAddr) -> Lag
     lags
 }
 
-/// Kills doorbell in the middle of a flood and starts it again; how long after that a webhook comes.
+/// Kills doorbell in the middle of a flood and starts it again: how long after that a webhook comes,
+/// and how much memory the rest takes, which now is only delivered.
 async fn killed(
     world: &Arc<World>,
     client: &reqwest::Client,
     ours: common::Doorbell,
     (folder, address): (&std::path::Path, SocketAddr),
-) -> f64 {
+) -> (f64, f64) {
     *world.list.lock() = list(ROUNDS + 1);
     let rung = world.rung.load(Ordering::Relaxed);
     let (admin, asking) = (ours.admin, client.clone());
@@ -268,8 +270,8 @@ async fn killed(
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let first = world.first.lock().expect("it rang");
-    drop(again);
-    (first - began).as_secs_f64()
+    world.until(rung + EVENTS as u64).await;
+    ((first - began).as_secs_f64(), again.process.peak_rss_mib())
 }
 
 /// The upstream of both sources, and who is rung.

@@ -53,12 +53,21 @@ impl Process {
 
     /// Resident memory, in MiB.
     pub(crate) fn rss_mib(&self) -> f64 {
+        self.memory_mib("VmRSS:")
+    }
+
+    /// The most resident memory it ever had, in MiB.
+    pub(crate) fn peak_rss_mib(&self) -> f64 {
+        self.memory_mib("VmHWM:")
+    }
+
+    fn memory_mib(&self, what: &str) -> f64 {
         let path = format!("/proc/{}/status", self.0.id());
         let status = std::fs::read_to_string(path).expect("/proc");
         let line = status
             .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .expect("VmRSS");
+            .find(|line| line.starts_with(what))
+            .expect("a line of proc(5)");
         let kib = line
             .split_whitespace()
             .nth(1)
