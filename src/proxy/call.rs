@@ -17,7 +17,7 @@ use super::repeats::Watched;
 use super::table::{Route, Slot, Table};
 use super::{limits, target};
 use crate::metrics::InFlight;
-use crate::upstream::{Credential, Permit, Shared, Writing};
+use crate::upstream::{By, Credential, Permit, Shared, Writing};
 
 /// A request that a route takes.
 pub(super) struct Call {
@@ -201,7 +201,8 @@ impl Call {
         self.credential = if self.is_own {
             None
         } else {
-            let credential = upstream.credential().await;
+            let by = By::Caller(self.identity(request));
+            let credential = upstream.credential(by).await;
             credential.map_err(|failure| Problem::no_token(failure.pacing))?
         };
         Ok(())

@@ -52,14 +52,6 @@ impl Addresses {
         known.get(turn.checked_rem(known.len())?).copied()
     }
 
-    /// Whether all of them are on no public network; false while none is known. One private address
-    /// among public ones opens nothing.
-    pub(super) fn are_private(&self) -> bool {
-        let known = self.known.load();
-        let private = |address: &SocketAddr| !crate::client::is_public(address.ip());
-        !known.is_empty() && known.iter().all(private)
-    }
-
     /// Those of a host that somebody else looks up: what stands in `url` itself, if anything.
     pub(super) fn written_in(url: &Url) -> Self {
         let port = url.port_or_known_default().unwrap_or(0);

@@ -70,9 +70,10 @@ impl Bases {
         Self { all, rota }
     }
 
-    /// Whether all of them are on no public network.
-    pub(super) fn are_private(&self) -> bool {
-        self.all.iter().all(|base| base.addresses.are_private())
+    /// Whether the origin of `url` (scheme, host, port) is that of one of them.
+    pub(super) fn are_at(&self, url: &Url) -> bool {
+        let origin = url.origin();
+        self.all.iter().any(|base| base.url.origin() == origin)
     }
 
     /// The one to ask next, if that may be another than `without`.

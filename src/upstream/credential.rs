@@ -7,8 +7,12 @@ use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use url::form_urlencoded::byte_serialize;
 
-use super::Failure;
+use super::bases::Bases;
+use super::clients::Clients;
+use super::gate::Gate;
 use super::token::Tokens;
+use super::{By, Failure};
+use crate::clock::Clock;
 use crate::config;
 use crate::secret::Secret;
 
@@ -33,8 +37,14 @@ pub(super) enum Credentials {
 }
 
 impl Credentials {
-    /// Those of `config`; tokens are asked for with `client`.
-    pub(super) fn of(config: &config::Upstream, client: &reqwest::Client) -> Result<Self, String> {
+    /// Those of `config`. A token endpoint at one of `bases` is a part of the upstream, asked with
+    /// its client and with leave of `gate`; another one has nothing to do with it.
+    pub(super) fn of(
+        config: &Arc<config::Upstream>,
+        (clients, bases): (&Clients, &Bases),
+        gate: &Arc<Gate>,
+        clock: &Clock,
+    ) -> Result<Self, String> {
         let fixed = |credential| Ok(Self::File(Arc::new(credential)));
         match &config.auth {
             None => Ok(Self::Nowhere),
@@ -51,18 +61,31 @@ impl Credentials {
                 Secret::new(byte_serialize(value.expose().as_bytes()).collect()),
             )),
             Some(config::Auth::OAuth2(grant)) => {
-                let tokens = Tokens::new(&config.name, grant, client, config.timeout);
+                let (client, gate) = if bases.are_at(&grant.token_url) {
+                    (clients.own(), Some(Arc::clone(gate)))
+                } else {
+                    (clients.named()?, None)
+                };
+                let tokens = Tokens::new(config, grant, client, gate, clock.clone());
                 Ok(Self::Tokens(Arc::new(tokens)))
             }
         }
     }
 
     /// The credential to use now.
-    pub(super) async fn current(&self) -> Result<Option<Arc<Credential>>, Failure> {
+    pub(super) async fn current(&self, by: By) -> Result<Option<Arc<Credential>>, Failure> {
         match self {
             Self::Nowhere => Ok(None),
             Self::File(credential) => Ok(Some(Arc::clone(credential))),
-            Self::Tokens(tokens) => tokens.current().await.map(Some),
+            Self::Tokens(tokens) => tokens.current(by).await.map(Some),
+        }
+    }
+
+    /// Whether nobody has to be asked for the one to use now.
+    pub(super) fn are_at_hand(&self) -> bool {
+        match self {
+            Self::Nowhere | Self::File(_) => true,
+            Self::Tokens(tokens) => tokens.are_at_hand(),
         }
     }
 
@@ -72,6 +95,16 @@ impl Credentials {
             Self::Nowhere | Self::File(_) => false,
             Self::Tokens(tokens) => tokens.refused(credential),
         }
+    }
+}
+
+#[cfg(test)]
+impl Credentials {
+    pub(super) fn tokens(&self) -> &Tokens {
+        let Self::Tokens(tokens) = self else {
+            panic!("{self:?}");
+        };
+        tokens
     }
 }
 

@@ -61,8 +61,8 @@ impl Upstream {
     /// `timeout` once a connection is free; what redirects wait for leave does not count.
     ///
     /// Redirects within the origin (scheme, host, port) keep credentials, headers and validators.
-    /// Another origin gets none of them, even if it leads back; it must not lead from https to
-    /// http, and into a private network only when the upstream is on one itself.
+    /// Another origin gets none of them, even if it leads back; nobody is led from https to http, nor
+    /// into a private network, except to another base URL of this upstream.
     ///
     /// # Errors
     /// [`Failure`] for everything that is not a believable answer.
@@ -75,12 +75,8 @@ impl Upstream {
             method: fetch.request.method.clone(),
         };
         let by = permit.by();
-        let (mut visited, mut permit) = (Vec::new(), permit);
-        let mut credential = if hop.place.home {
-            self.credential().await?
-        } else {
-            None
-        };
+        let (mut credential, mut permit) = self.prepared(&hop.place, permit).await?;
+        let mut visited = Vec::new();
         let (mut is_renewed, mut tried) = (false, Vec::new());
         let mut left = self.config.timeout;
         loop {
@@ -97,7 +93,7 @@ impl Upstream {
                 Ok(Ok(Step::Unauthorized(_))) => {
                     is_renewed = true;
                     left = left.saturating_sub(began.elapsed());
-                    credential = self.credential().await?;
+                    credential = self.credential(by).await?;
                     permit = self.permit(by).await?;
                     continue;
                 }
@@ -136,6 +132,25 @@ impl Upstream {
             }
             permit = self.permit(by).await?;
         }
+    }
+
+    /// The credential for `place`, and leave to go there.
+    async fn prepared(
+        &self,
+        place: &Place,
+        permit: Permit,
+    ) -> Result<(Option<Arc<Credential>>, Permit), Failure> {
+        let by = permit.by();
+        if !place.home {
+            return Ok((None, permit));
+        }
+        if self.credentials.are_at_hand() {
+            return Ok((self.credential(by).await?, permit));
+        }
+        // What a request for a token waits for may be the very leave that is held here.
+        drop(permit);
+        let credential = self.credential(by).await?;
+        Ok((credential, self.permit(by).await?))
     }
 
     /// The URL of `path` at the upstream, without credential: safe to show.
@@ -203,7 +218,7 @@ impl Upstream {
             condition(&mut headers, fetch.validators);
         }
         let client = if *home {
-            &self.client
+            self.clients.own()
         } else {
             self.elsewhere(&url)?
         };
@@ -235,20 +250,21 @@ impl Upstream {
         Ok(response)
     }
 
+    /// The client for another origin than the one that is asked.
     pub(super) fn elsewhere(&self, url: &Url) -> Result<&reqwest::Client, Failure> {
+        let no_client = |message| failure(Reason::Tls, message);
+        if self.bases.are_at(url) {
+            return self.clients.named().map_err(no_client);
+        }
         // Where names lead the proxy alone finds out, and it must guard itself; but what is its own
         // machine to us is not left to it.
         let by_proxy = self.config.egress_proxy.is_some();
         if by_proxy && url.domain().is_some_and(is_local) {
-            return Err(redirect("a redirect to this machine".to_owned()));
+            return Err(redirect("leads to this machine".to_owned()));
         }
         // A literal address is never resolved, so the guarded client's resolver would not see it.
-        let literal = crate::client::literal(url);
-        if let (Err(inside), false) = (literal, self.bases.are_private()) {
-            return Err(redirect(inside.to_string()));
-        }
-        self.client_elsewhere()
-            .map_err(|message| failure(Reason::Tls, message))
+        crate::client::literal(url).map_err(|inside| led_inside(&inside))?;
+        self.clients.led().map_err(no_client)
     }
 
     async fn answer(
@@ -333,6 +349,9 @@ impl Upstream {
     }
 
     fn broken(&self, error: &reqwest::Error) -> Failure {
+        if let Some(inside) = find::<PrivateAddress>(error) {
+            return led_inside(inside);
+        }
         let limit = self.config.connect_timeout;
         match classify(error) {
             Reason::Timeout => failure(Reason::Timeout, format!("no connection within {limit:?}")),
@@ -440,13 +459,13 @@ fn refusal(status: StatusCode, headers: &HeaderMap) -> Reason {
 }
 
 pub(super) fn classify(error: &reqwest::Error) -> Reason {
-    if find::<PrivateAddress>(error) {
+    if find::<PrivateAddress>(error).is_some() {
         Reason::Redirect
     } else if error.is_timeout() {
         Reason::Timeout
     } else if error.is_dns() {
         Reason::Dns
-    } else if find::<rustls::Error>(error) {
+    } else if find::<rustls::Error>(error).is_some() {
         Reason::Tls
     } else if error.is_connect() {
         Reason::Connect
@@ -455,20 +474,22 @@ pub(super) fn classify(error: &reqwest::Error) -> Reason {
     }
 }
 
-/// Whether an error of type `E` is among the causes of `error`. What an [`io::Error`] wraps is not
-/// its source but itself in other clothes, so it is looked at apart.
-fn find<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+/// The error of type `E` among the causes of `error`. What an [`io::Error`] wraps is not its source
+/// but itself in other clothes, so it is looked at apart.
+fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
     let mut next = Some(error);
     while let Some(error) = next {
         let inner = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref);
-        if error.is::<E>() || inner.is_some_and(|inner| find::<E>(inner)) {
-            return true;
+        let found = error.downcast_ref::<E>();
+        let found = found.or_else(|| inner.and_then(|inner| find::<E>(inner)));
+        if found.is_some() {
+            return found;
         }
         next = error.source();
     }
-    false
+    None
 }
 
 pub(super) fn root_of(error: &reqwest::Error) -> String {
@@ -549,6 +570,13 @@ impl From<Denied> for Failure {
         };
         failure(reason, denied.to_string())
     }
+}
+
+/// An answer names a place that it must not lead to.
+fn led_inside(PrivateAddress { host }: &PrivateAddress) -> Failure {
+    redirect(format!(
+        "leads to {host}, which is no public address and none of the upstream's `urls`"
+    ))
 }
 
 fn redirect(message: String) -> Failure {

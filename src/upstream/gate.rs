@@ -185,6 +185,17 @@ impl Gate {
         Ok(permit)
     }
 
+    /// Waits for leave to ask for a token, which the budget counts. The breaker is not asked: a
+    /// probe of an upstream that is down needs a token, too.
+    pub(super) async fn errand(self: &Arc<Self>, by: By) -> Result<Errand, Denied> {
+        Ok(Errand {
+            ticket: self.granted(by).await?,
+            gate: Arc::clone(self),
+            by,
+            is_sent: false,
+        })
+    }
+
     /// Polls wait no more: those that do are denied, as those will be that would.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
@@ -328,6 +339,13 @@ impl Gate {
         }
     }
 
+    fn count(&self, by: By) {
+        match by {
+            By::Poll | By::Hand => self.series.asked_by_poll(),
+            By::Caller(_) => self.series.asked_by_caller(),
+        }
+    }
+
     fn succeeded(&self) {
         let mut state = self.state.lock();
         if state.breaker.is_at_ease() || !state.breaker.succeeded() {
@@ -413,10 +431,7 @@ impl Permit {
             self.gate
                 .with_budget(|budget, now| budget.sent(ticket, now));
         }
-        match self.by {
-            By::Poll | By::Hand => self.gate.series.asked_by_poll(),
-            By::Caller(_) => self.gate.series.asked_by_caller(),
-        }
+        self.gate.count(self.by);
     }
 
     /// The head of an answer came. What its headers say of quotas counts if they are those of our
@@ -479,6 +494,57 @@ impl Drop for Permit {
                 .gate
                 .with_budget(|budget, now| budget.lost(ticket, now)),
         }
+    }
+}
+
+/// Leave to ask for a token. Dropped before it was [sent](Self::sent), it counts as not made.
+#[derive(Debug)]
+pub(super) struct Errand {
+    gate: Arc<Gate>,
+    by: By,
+    /// None without a budget, and when it is over.
+    ticket: Option<Ticket>,
+    is_sent: bool,
+}
+
+impl Errand {
+    /// The request is on its way.
+    pub(super) fn sent(&mut self) {
+        self.is_sent = true;
+        if let Some(ticket) = self.ticket {
+            self.gate
+                .with_budget(|budget, now| budget.sent(ticket, now));
+        }
+        self.gate.count(self.by);
+    }
+
+    /// The head of an answer came, or none ever will. What it says of quotas may be those of the
+    /// endpoint alone.
+    pub(super) fn ended(mut self, is_unsent: bool) {
+        let Some(ticket) = self.ticket.take() else {
+            return;
+        };
+        self.gate.with_budget(|budget, now| {
+            if is_unsent {
+                budget.unsent(ticket, now);
+            } else {
+                budget.answered(ticket, &Answer::default(), now);
+            }
+        });
+    }
+}
+
+impl Drop for Errand {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let is_sent = self.is_sent;
+        self.gate.with_budget(|budget, now| {
+            if is_sent {
+                budget.lost(ticket, now);
+            } else {
+                budget.unsent(ticket, now);
+            }
+        });
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod addresses;
 mod bases;
+mod clients;
 mod credential;
 mod exchange;
 mod gate;
@@ -19,14 +20,13 @@ mod token;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, watch};
 use url::Url;
 
@@ -38,6 +38,7 @@ use crate::metrics::{SharedSeries, UpstreamMetrics};
 use crate::name::Name;
 
 use bases::Bases;
+use clients::Clients;
 pub use credential::Credential;
 use credential::Credentials;
 pub use exchange::USER_AGENT;
@@ -50,21 +51,12 @@ use shared::{Hearsay, Shares};
 /// All upstreams of a configuration.
 pub type Upstreams = Arc<BTreeMap<Name, Arc<Upstream>>>;
 
-/// Idle connections kept per upstream; polls are rare enough that more would only idle.
-const IDLE_CONNECTIONS_MAX: usize = 8;
-
 /// A configured upstream at work.
 #[derive(Debug)]
 pub struct Upstream {
     config: Arc<config::Upstream>,
     credentials: Credentials,
-    client: reqwest::Client,
-    /// For redirects that leave the origin: shows no certificate, and connects to public addresses
-    /// only. Built when the first one comes, because most upstreams never redirect.
-    guarded: OnceLock<Result<reqwest::Client, String>>,
-    /// For those from a private network: shows no certificate.
-    unguarded: OnceLock<Result<reqwest::Client, String>>,
-    resolver: Resolver,
+    clients: Clients,
     bases: Bases,
     connections: Arc<Semaphore>,
     clock: Clock,
@@ -282,18 +274,12 @@ impl Upstream {
             config.budget,
             metrics.upstream(&config.name, config.budget.is_some()),
         );
-        let identity = config.tls.as_ref().and_then(|tls| tls.identity.as_ref());
-        let client = client(&config, identity)?
-            .dns_resolver(Arc::new(resolver.clone()))
-            .build()
-            .map_err(|error| build_error(&error))?;
+        let clients = Clients::of(&config, &resolver)?;
+        let bases = Bases::of(&config, &resolver);
         Ok(Self {
-            credentials: Credentials::of(&config, &client)?,
-            client,
-            guarded: OnceLock::new(),
-            unguarded: OnceLock::new(),
-            bases: Bases::of(&config, &resolver),
-            resolver,
+            credentials: Credentials::of(&config, (&clients, &bases), &gate, &clock)?,
+            clients,
+            bases,
             connections: Arc::new(Semaphore::new(config.connections_max)),
             clock,
             shares: ArcSwap::default(),
@@ -475,13 +461,15 @@ impl Upstream {
         }
     }
 
-    /// What authenticates us, if anything. A token is fetched where there is none that lasts: one
-    /// at a time, however many ask, and not by those alone who wait for it.
+    /// What authenticates us, if anything, for a request of this kind. A token is fetched where
+    /// there is none that lasts: one at a time, however many ask, and not by those alone who wait
+    /// for it.
     ///
     /// # Errors
-    /// [`Reason::Auth`]: there is no token. The failure tells when there may be one.
-    pub async fn credential(&self) -> Result<Option<Arc<Credential>>, Failure> {
-        self.credentials.current().await
+    /// [`Reason::Auth`]: there is no token. The failure tells when there may be one. Others when the
+    /// budget had no leave to ask for one.
+    pub async fn credential(&self, by: By) -> Result<Option<Arc<Credential>>, Failure> {
+        self.credentials.current(by).await
     }
 
     /// The upstream said 401 to `credential`. Whether there may be another: a token that was
@@ -495,71 +483,4 @@ impl Upstream {
     pub fn headers(&self) -> &HeaderMap {
         &self.config.headers
     }
-
-    /// The client for redirects to elsewhere. An upstream on a private network may lead to others
-    /// there; a public one may not lead into ours.
-    fn client_elsewhere(&self) -> Result<&reqwest::Client, String> {
-        let finish =
-            |builder: reqwest::ClientBuilder| builder.build().map_err(|error| build_error(&error));
-        let built = if self.bases.are_private() {
-            self.unguarded.get_or_init(|| {
-                let resolver = Arc::new(self.resolver.clone());
-                finish(client(&self.config, None)?.dns_resolver(resolver))
-            })
-        } else {
-            self.guarded.get_or_init(|| {
-                let client = client(&self.config, None)?;
-                finish(if self.config.egress_proxy.is_some() {
-                    // The one name that is looked up here is that of the proxy.
-                    client.dns_resolver(Arc::new(self.resolver.clone()))
-                } else {
-                    client.dns_resolver(Arc::new(crate::client::PublicOnly(self.resolver.clone())))
-                })
-            })
-        };
-        built.as_ref().map_err(String::clone)
-    }
-}
-
-/// A client for `config`, which shows `identity` to who asks for one.
-fn client(
-    config: &config::Upstream,
-    identity: Option<&config::Identity>,
-) -> Result<reqwest::ClientBuilder, String> {
-    let builder = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        // Every request has a permit; a silent second one would have none.
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .connect_timeout(config.connect_timeout)
-        .pool_max_idle_per_host(config.connections_max.min(IDLE_CONNECTIONS_MAX));
-    let authorities = config.tls.as_ref().and_then(|tls| tls.authorities.as_ref());
-    let builder = match &config.egress_proxy {
-        None => builder,
-        Some(proxy) => {
-            let proxy = reqwest::Proxy::all(proxy.expose());
-            builder.proxy(proxy.map_err(|_| "`egress_proxy` is no proxy's URL".to_owned())?)
-        }
-    };
-    let builder = match authorities {
-        None => builder,
-        Some(authorities) => {
-            let read = |der: &CertificateDer<'_>| reqwest::Certificate::from_der(der);
-            let read: Result<Vec<_>, _> = authorities.iter().map(read).collect();
-            builder.tls_certs_only(read.map_err(|error| build_error(&error))?)
-        }
-    };
-    match identity {
-        None => Ok(builder),
-        Some(identity) => {
-            let read = reqwest::Identity::from_pem(identity.pem.expose().as_bytes());
-            Ok(builder.identity(read.map_err(|error| build_error(&error))?))
-        }
-    }
-}
-
-fn build_error(error: &reqwest::Error) -> String {
-    let cause = std::error::Error::source(error);
-    cause.map_or_else(|| error.to_string(), ToString::to_string)
 }

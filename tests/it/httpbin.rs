@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Doorbell, Outsider, Receiver, SECRET, Says, installed, wait_until};
+use crate::harness::{Doorbell, Egress, Outsider, Receiver, SECRET, Says, installed, wait_until};
 
 /// httpbin, on a free port.
 struct Httpbin {
@@ -193,7 +193,8 @@ async fn httpbin_sees_what_the_configuration_says() {
     let httpbin = Httpbin::serving().await;
     let elsewhere = Httpbin::serving().await;
     let receiver = Receiver::accepting().await;
-    let (url, other) = (&httpbin.url, &elsewhere.url);
+    let url = &httpbin.url;
+    let egress = Egress::knowing(&[("own.example", url), ("other.example", &elsewhere.url)]);
     let config = endpoint(&receiver)
         + &format!(
             r#"
@@ -212,13 +213,14 @@ body = {{ text = "say \"{{{{now}}}}\"", n = 9007199254740993 }}
 every = "manual"
 
 [upstreams.keyed]
-url = "{url}"
+url = "http://own.example"
+egress_proxy = "{egress}"
 auth = {{ query = {{ name = "api_key", value = "hunter2" }} }}
 
 [sources.away]
 upstream = "keyed"
 path = "/redirect-to"
-query = {{ url = "{other}/anything?n={{{{now_unix}}}}" }}
+query = {{ url = "http://other.example/anything?n={{{{now_unix}}}}" }}
 every = "manual"
 "#
         );

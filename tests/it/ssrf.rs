@@ -29,7 +29,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use url::Url;
 
-use crate::harness::{SECRET, Server, wait_until};
+use crate::harness::{Egress, SECRET, Server, wait_until};
 
 /// What lies between `http://` and the port, and leads to the canary: on 127.0.0.1, or on `::1`.
 const LEADS_HOME: [&str; 42] = [
@@ -347,7 +347,6 @@ async fn no_proxy_of_the_environment_is_asked() {
 /// An upstream that is taken for public: its name was public when it was looked up, and leads to a
 /// server of ours when it is connected to.
 async fn public_upstream(server: &Server) -> Upstream {
-    install_crypto_provider();
     let lookups = Arc::<AtomicUsize>::default();
     let counted = Arc::clone(&lookups);
     let resolver = Resolver::from_fn(move |host| match host {
@@ -359,10 +358,21 @@ async fn public_upstream(server: &Server) -> Upstream {
     });
     let port = Url::parse(&server.url).expect("a URL").port();
     let url = format!("http://upstream.example:{}", port.expect("a port"));
+    let upstream = upstream(&url, None, resolver);
+    wait_until("its name is looked up", async || {
+        (lookups.load(Ordering::SeqCst) > 0).then_some(())
+    })
+    .await;
+    upstream
+}
+
+/// An upstream with a credential.
+fn upstream(url: &str, egress: Option<&Egress>, resolver: Resolver) -> Upstream {
+    install_crypto_provider();
     let upstream = config::Upstream {
         name: Name::parse("u").expect("a name"),
-        url: Url::parse(&url).expect("a URL"),
-        auth: None,
+        url: Url::parse(url).expect("a URL"),
+        auth: Some(config::Auth::Bearer(Secret::new("battery".to_owned()))),
         headers: HeaderMap::new(),
         timeout: Duration::from_secs(5),
         connect_timeout: Duration::from_secs(3),
@@ -370,17 +380,12 @@ async fn public_upstream(server: &Server) -> Upstream {
         redirects: 3,
         more_urls: Vec::new(),
         tls: None,
-        egress_proxy: None,
+        egress_proxy: egress.map(|egress| Secret::new(egress.to_string())),
         budget: None,
     };
     let series = UpstreamMetrics::new(&Metrics::new());
     let upstream = Upstream::new(Arc::new(upstream), resolver, Clock::system(), &series);
-    let upstream = upstream.expect("a client");
-    wait_until("its name is looked up", async || {
-        (lookups.load(Ordering::SeqCst) > 0).then_some(())
-    })
-    .await;
-    upstream
+    upstream.expect("a client")
 }
 
 /// Why a poll of `url` fails.
@@ -405,32 +410,95 @@ async fn reason(upstream: &Upstream, url: Url, home: bool) -> Option<Reason> {
         .map(|failure| failure.reason)
 }
 
+/// What a poll comes to that is led to `host` from `server`, by a redirect and by a link to the next
+/// page that leaves the origin.
+async fn led(
+    canary: &Canary,
+    host: &str,
+    upstream_at: impl AsyncFn(&Server) -> Upstream,
+) -> [Option<Reason>; 2] {
+    // As it is written, where a header can hold it.
+    let written = format!("http://{host}:{}/hook", canary.port);
+    let is_fit = written.bytes().all(|byte| byte.is_ascii_graphic());
+    let target = if is_fit {
+        written
+    } else {
+        canary.url(host).expect(host).to_string()
+    };
+    let server = leading(302, target.clone()).await;
+    let upstream = upstream_at(&server).await;
+    let own = upstream.url("/list").expect("a URL");
+    let by_redirect = reason(&upstream, own.clone(), true).await;
+    let place = Place {
+        url: own,
+        home: true,
+    };
+    let by_link = match place.leads_to(&target) {
+        Ok(next) => {
+            assert!(!next.home, "{host}");
+            reason(&upstream, next.url, next.home).await
+        }
+        Err(_) => Some(Reason::Redirect),
+    };
+    [by_redirect, by_link]
+}
+
 #[tokio::test]
 async fn a_public_upstream_leads_no_poll_into_a_private_network() {
     let canary = Canary::listening().await;
     for host in LEADS_HOME.into_iter().chain(LEADS_ASTRAY) {
-        // As it is written, where a header can hold it.
-        let written = format!("http://{host}:{}/hook", canary.port);
-        let is_fit = written.bytes().all(|byte| byte.is_ascii_graphic());
-        let target = if is_fit {
-            written
+        let came_to = led(&canary, host, public_upstream).await;
+        assert_eq!(came_to, [Some(Reason::Redirect); 2], "{host}");
+        assert_eq!(canary.songs(), 0, "{host} connects");
+    }
+}
+
+/// That it is on a private network itself opens nothing there.
+#[tokio::test]
+async fn a_private_upstream_leads_no_poll_to_another_private_place() {
+    let canary = Canary::listening().await;
+    let private = async |server: &Server| {
+        let resolver = Resolver::from_fn(answers);
+        upstream(
+            &server.url.replace("127.0.0.1", "localhost"),
+            None,
+            resolver,
+        )
+    };
+    for host in LEADS_HOME.into_iter().chain(LEADS_ASTRAY) {
+        let came_to = led(&canary, host, private).await;
+        assert_eq!(came_to, [Some(Reason::Redirect); 2], "{host}");
+        assert_eq!(canary.songs(), 0, "{host} connects");
+    }
+}
+
+/// Where names lead a proxy finds out by itself, and hears no credential. What is written as an
+/// address, or is this machine, it is not asked for.
+#[tokio::test]
+async fn through_an_egress_proxy_no_poll_is_led_to_a_private_address() {
+    let canary = Canary::listening().await;
+    for host in LEADS_HOME.into_iter().chain(LEADS_ASTRAY) {
+        let url = canary.url(host).expect(host);
+        let is_asked = url.domain().is_some_and(|name| name.contains(".example"));
+        let proxies = std::cell::RefCell::new(Vec::new());
+        let came_to = led(&canary, host, async |server| {
+            let egress = Egress::knowing(&[("upstream.example", &server.url)]);
+            let own = "http://upstream.example";
+            let upstream = upstream(own, Some(&egress), Resolver::from_fn(answers));
+            proxies.borrow_mut().push(egress);
+            upstream
+        })
+        .await;
+        let heads = proxies.borrow()[0].heads();
+        assert!(heads[0].contains("battery"), "the upstream's own");
+        if is_asked {
+            // It does not know it.
+            assert_eq!(came_to, [Some(Reason::Status); 2], "{host}");
+            assert_eq!(heads.len(), 3, "{host}");
+            assert!(!heads[1].contains("battery") && !heads[2].contains("battery"));
         } else {
-            canary.url(host).expect(host).to_string()
-        };
-        let server = leading(302, target.clone()).await;
-        let upstream = public_upstream(&server).await;
-        let own = upstream.url("/list").expect("a URL");
-        let found = reason(&upstream, own.clone(), true).await;
-        assert_eq!(found, Some(Reason::Redirect), "a redirect to {host}");
-        // A link to the next page that leaves the origin.
-        let place = Place {
-            url: own,
-            home: true,
-        };
-        if let Ok(next) = place.leads_to(&target) {
-            assert!(!next.home, "{host}");
-            let found = reason(&upstream, next.url, next.home).await;
-            assert_eq!(found, Some(Reason::Redirect), "a link to {host}");
+            assert_eq!(came_to, [Some(Reason::Redirect); 2], "{host}");
+            assert_eq!(heads.len(), 1, "{host}: {heads:?}");
         }
         assert_eq!(canary.songs(), 0, "{host} connects");
     }

@@ -1,10 +1,7 @@
 //! How an upstream is reached: with tokens that are fetched, over TLS of its own, at several
 //! addresses, through somebody else; by polls and by callers alike.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::thread;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -14,7 +11,8 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::harness::{
-    Answering, Asks, Doorbell, SECRET, Secure, Server, Upstream, client, fixture, proxied,
+    Answering, Asks, Authority, Corpse, Doorbell, Egress, SECRET, Secure, Server, Upstream, client,
+    fixture, proxied,
 };
 
 /// What no log, answer or metric may show.
@@ -215,17 +213,108 @@ async fn who_asks_for_a_certificate_gets_ours_from_polls_and_from_callers() {
     assert!(!doorbell.said().contains("PRIVATE"));
 }
 
+/// Redirects and links lead there by name, through a proxy, for no address here is public.
 #[tokio::test]
-async fn no_other_origin_sees_our_certificate() {
+async fn no_other_origin_sees_our_certificate_or_our_credential() {
+    let other = Secure::answering(Asks::Politely, "200 OK", "");
+    for (status, headers) in [
+        ("302 Found", "location: https://other.example/there\r\n"),
+        (
+            "200 OK",
+            "link: <https://other.example/there>; rel=\"next\"\r\n",
+        ),
+    ] {
+        let api = Secure::answering(Asks::Firmly, status, headers);
+        let egress = Egress::knowing(&[("api.example", &api), ("other.example", &other)]);
+        let tls = format!("tls = {{ {}, {} }}", believing(), showing());
+        let auth = "auth = { bearer = \"battery\" }\nheaders = { x-own = \"battery\" }";
+        let config = polled_through("https://api.example", &egress, &format!("{tls}\n{auth}"));
+        let by_links = "items = \"$[*]\"\npaginate = { by = \"link\" }";
+        let config = config.replace("items = \"$[*]\"", by_links);
+        let doorbell = Doorbell::start(&config).await;
+        let polled = doorbell.poll("tickets").await;
+        assert_eq!(polled["outcome"], "unchanged", "{polled}");
+        assert!(api.seen()[0].is_certified && api.seen()[0].head.contains("battery"));
+        assert!(egress.heads()[1].starts_with("CONNECT other.example:443 "));
+    }
+    let seen = other.seen();
+    assert_eq!(seen.len(), 2);
+    assert!(
+        !seen
+            .iter()
+            .any(|seen| seen.is_certified || seen.head.contains("battery"))
+    );
+}
+
+/// Method: one authority is the upstream's, another one the system's.
+#[tokio::test]
+async fn a_token_comes_from_another_origin_that_the_system_believes_and_sees_no_certificate() {
+    for authority in [Authority::Own, Authority::Public] {
+        let api = Secure::answering(Asks::Firmly, "200 OK", "");
+        let login = Secure::issuing(authority);
+        let tls = format!("tls = {{ {}, {} }}", believing(), showing());
+        let config = with_tokens(&api.to_string(), &login.to_string());
+        let config = config.replace("timeout = \"5s\"", &format!("timeout = \"5s\"\n{tls}"));
+        let doorbell = believed_by_the_system(&config).await;
+        let polled = doorbell.poll("tickets").await;
+        assert_eq!(polled["outcome"], "unchanged", "{authority:?}: {polled}");
+        assert_eq!(call(&doorbell).await.status(), 200);
+        let asked = login.seen();
+        assert!(asked.len() == 1 && !asked[0].is_certified, "{asked:?}");
+        assert!(asked[0].head.contains("POST /token "));
+        for seen in api.seen() {
+            assert!(seen.is_certified && seen.head.contains("Bearer battery"));
+        }
+    }
+}
+
+/// Where the endpoint is the upstream itself, it is shown what the upstream is shown.
+#[tokio::test]
+async fn a_token_of_the_upstreams_own_origin_is_asked_for_with_its_certificate() {
+    let login = Secure::issuing(Authority::Own);
+    let tls = format!("tls = {{ {}, {} }}", believing(), showing());
+    let config = with_tokens(&login.to_string(), &login.to_string());
+    let config = config.replace("timeout = \"5s\"", &format!("timeout = \"5s\"\n{tls}"));
+    let doorbell = Doorbell::start(&config).await;
+    doorbell.poll("tickets").await;
+    assert!(login.seen()[0].head.contains("POST /token ") && login.seen()[0].is_certified);
+}
+
+#[tokio::test]
+async fn who_names_an_authority_for_an_upstream_believes_no_other_there() {
+    let api = Secure::vouched_for_by(Authority::Public);
+    let polled = believed_by_the_system(&over_tls(&api, "")).await;
+    assert_eq!(polled.poll("tickets").await["outcome"], "unchanged");
+    let tls = format!("tls = {{ {} }}", believing());
+    let doorbell = believed_by_the_system(&over_tls(&api, &tls)).await;
+    assert_eq!(doorbell.poll("tickets").await["reason"], "tls");
+}
+
+/// A doorbell on a system that believes [`Authority::Public`].
+async fn believed_by_the_system(config: &str) -> Doorbell {
+    let corpse = Corpse::new(config).in_which("SSL_CERT_FILE", fixture("public-ca.pem"));
+    corpse.restart().await
+}
+
+#[tokio::test]
+async fn a_private_upstream_leads_to_no_other_private_place() {
     let other = Secure::answering(Asks::Politely, "200 OK", "");
     let away = format!("location: {other}/there\r\n");
-    let api = Secure::answering(Asks::Firmly, "302 Found", &away);
-    let tls = format!("tls = {{ {}, {} }}", believing(), showing());
-    let auth = "auth = { bearer = \"battery\" }";
-    let doorbell = Doorbell::start(&over_tls(&api, &format!("{tls}\n{auth}"))).await;
+    let api = Secure::answering(Asks::Nobody, "302 Found", &away);
+    let tls = format!("tls = {{ {} }}", believing());
+    let doorbell = Doorbell::start(&over_tls(&api, &tls)).await;
+    let polled = doorbell.poll("tickets").await;
+    assert_eq!(polled["reason"], "redirect", "{polled}");
+    assert!(other.seen().is_empty());
+    // To another one of its own it does, and that one sees nothing of ours.
+    let urls = format!(
+        "urls = [\"{api}\", \"{other}\"]\ntls = {{ {}, {} }}\nauth = {{ bearer = \"battery\" }}",
+        believing(),
+        showing()
+    );
+    let doorbell = Doorbell::start(&watched(&urls)).await;
     let polled = doorbell.poll("tickets").await;
     assert_eq!(polled["outcome"], "unchanged", "{polled}");
-    assert!(api.seen()[0].is_certified && api.seen()[0].head.contains("battery"));
     let seen = other.seen();
     assert!(!seen[0].is_certified && !seen[0].head.contains("battery"));
 }
@@ -288,56 +377,9 @@ async fn an_address_that_answers_5xx_is_left_out() {
     assert_eq!(ill.arrivals("/").len(), 3);
 }
 
-/// A forward proxy that serves plain requests itself, and leads CONNECT to `secure`.
-struct Forward {
-    url: String,
-    heads: Arc<Mutex<Vec<String>>>,
-}
-
-impl Forward {
-    fn leading_to(secure: Option<&Secure>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let heads = Arc::<Mutex<Vec<String>>>::default();
-        let log = Arc::clone(&heads);
-        let secure = secure.map(|secure| secure.to_string().replace("https://", ""));
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (log, secure) = (Arc::clone(&log), secure.clone());
-                thread::spawn(move || forward(stream, &log, secure));
-            }
-        });
-        Self {
-            url: format!("http://user:hunter2@{address}"),
-            heads,
-        }
-    }
-}
-
-fn forward(mut near: TcpStream, log: &Mutex<Vec<String>>, secure: Option<String>) -> Option<()> {
-    let (mut head, mut byte) = (Vec::new(), [0]);
-    while !head.ends_with(b"\r\n\r\n") {
-        near.read_exact(&mut byte).ok()?;
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let is_connect = head.starts_with("CONNECT ");
-    log.lock().push(head);
-    if !is_connect {
-        let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
-                      content-length: 2\r\nconnection: close\r\n\r\n[]";
-        return near.write_all(answer.as_bytes()).ok();
-    }
-    let mut far = TcpStream::connect(secure?).ok()?;
-    near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").ok()?;
-    let (mut back, mut there) = (far.try_clone().ok()?, near.try_clone().ok()?);
-    thread::spawn(move || std::io::copy(&mut back, &mut there));
-    std::io::copy(&mut near, &mut far).ok().map(|_| ())
-}
-
-/// The same without a route.
-fn polled_through(url: &str, forward: &Forward, more: &str) -> String {
-    let egress = format!("egress_proxy = \"{}\"", forward.url);
+/// The same, through `egress` and without a route.
+fn polled_through(url: &str, egress: &Egress, more: &str) -> String {
+    let egress = format!("egress_proxy = \"{egress}\"");
     let config = watched(&format!("url = \"{url}\"\n{egress}\n{more}"));
     config.split("[proxy]").next().expect("a part").to_owned()
 }
@@ -347,13 +389,14 @@ const PROOF: &str = "Basic dXNlcjpodW50ZXIy";
 
 #[tokio::test]
 async fn polls_go_through_an_egress_proxy_which_alone_hears_its_password() {
-    let forward = Forward::leading_to(None);
+    let api = Upstream::serving("/tickets", vec![]).await;
+    let egress = Egress::knowing(&[("api.invalid", &api)]);
     let auth = "auth = { bearer = \"battery\" }";
-    let config = polled_through("http://api.invalid", &forward, auth);
+    let config = polled_through("http://api.invalid", &egress, auth);
     let doorbell = Doorbell::start(&config).await;
     let polled = doorbell.poll("tickets").await;
     assert_eq!(polled["outcome"], "unchanged", "{polled}");
-    let head = forward.heads.lock()[0].to_lowercase();
+    let head = egress.heads()[0].to_lowercase();
     assert!(
         head.starts_with("get http://api.invalid/tickets http/1.1"),
         "{head}"
@@ -369,16 +412,19 @@ async fn polls_go_through_an_egress_proxy_which_alone_hears_its_password() {
 #[tokio::test]
 async fn https_goes_through_an_egress_proxy_unread() {
     let api = Secure::answering(Asks::Nobody, "200 OK", "");
-    let forward = Forward::leading_to(Some(&api));
+    let egress = Egress::knowing(&[("api.example", &api)]);
     let tls = format!(
         "tls = {{ {} }}\nauth = {{ bearer = \"battery\" }}",
         believing()
     );
-    let doorbell = Doorbell::start(&polled_through("https://localhost:7", &forward, &tls)).await;
+    let doorbell = Doorbell::start(&polled_through("https://api.example", &egress, &tls)).await;
     let polled = doorbell.poll("tickets").await;
     assert_eq!(polled["outcome"], "unchanged", "{polled}");
-    let head = forward.heads.lock()[0].to_lowercase();
-    assert!(head.starts_with("connect localhost:7 http/1.1"), "{head}");
+    let head = egress.heads()[0].to_lowercase();
+    assert!(
+        head.starts_with("connect api.example:443 http/1.1"),
+        "{head}"
+    );
     assert!(
         head.contains(&PROOF.to_lowercase()) && !head.contains("battery"),
         "{head}"
@@ -389,11 +435,9 @@ async fn https_goes_through_an_egress_proxy_unread() {
 
 #[tokio::test]
 async fn a_proxy_that_is_gone_is_a_failed_connection_without_its_password() {
-    let forward = Forward {
-        url: "http://user:hunter2@127.0.0.1:1".to_owned(),
-        heads: Arc::default(),
-    };
-    let doorbell = Doorbell::start(&polled_through("http://api.invalid", &forward, "")).await;
+    let egress = "egress_proxy = \"http://user:hunter2@127.0.0.1:1\"";
+    let config = watched(&format!("url = \"http://api.invalid\"\n{egress}"));
+    let doorbell = Doorbell::start(config.split("[proxy]").next().expect("a part")).await;
     let polled = doorbell.poll("tickets").await;
     assert_eq!(polled["reason"], "connect", "{polled}");
     let admin = format!("{}/api/v1/sources/tickets", doorbell.admin_url());

@@ -18,6 +18,7 @@ use super::{DEADLINE, Scrape, client, wait_until};
 pub(crate) struct Corpse {
     folder: TempDir,
     proxies: bool,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Corpse {
@@ -34,6 +35,7 @@ impl Corpse {
         let corpse = Self {
             folder,
             proxies: config.contains("[proxy]"),
+            environment: Vec::new(),
         };
         std::fs::write(corpse.config(), head + config).expect("a temporary file");
         corpse
@@ -57,6 +59,12 @@ impl Corpse {
         let text = std::fs::read_to_string(self.config()).expect("it has one");
         assert!(text.contains(from), "the configuration has no {from}");
         std::fs::write(self.config(), text.replace(from, to)).expect("a file");
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub(crate) fn in_which(mut self, name: &'static str, value: String) -> Self {
+        self.environment.push((name, value));
         self
     }
 
@@ -90,6 +98,7 @@ impl Corpse {
         let mut command = Command::new(env!("CARGO_BIN_EXE_doorbell"));
         command.args([verb, "--config"]).arg(self.config());
         command.current_dir(self.folder.path());
+        command.envs(self.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(Stdio::piped());
         command

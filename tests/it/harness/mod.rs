@@ -5,6 +5,7 @@
 
 mod clocked;
 mod doorbell;
+mod egress;
 mod outsider;
 mod paged;
 mod receiver;
@@ -21,11 +22,12 @@ use tokio::task::JoinHandle;
 
 pub(crate) use clocked::{Clocked, Comparing, Showing};
 pub(crate) use doorbell::{Corpse, Doorbell, Process, poll, run, run_to_end};
+pub(crate) use egress::Egress;
 pub(crate) use outsider::{Judge, Outsider, Says, installed};
 pub(crate) use paged::{Dialect, Paged};
 pub(crate) use receiver::{Behaviour, Receiver, Ring};
 pub(crate) use scrape::Scrape;
-pub(crate) use secure::{Asks, Secure, fixture};
+pub(crate) use secure::{Asks, Authority, Secure, fixture};
 pub(crate) use story::{Story, by_id};
 pub(crate) use upstream::{Answering, Arrival, Upstream};
 pub(crate) use wild::{Asked, Piece, Script, Wild, head, well};

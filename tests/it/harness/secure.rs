@@ -1,4 +1,4 @@
-//! An API over TLS, whose certificate only the authority of `tests/it/tls` stands for.
+//! An API over TLS, whose certificate only an authority of `tests/it/tls` stands for.
 
 use std::fmt;
 use std::io::{Read as _, Write as _};
@@ -36,23 +36,50 @@ pub(crate) enum Asks {
     Firmly,
 }
 
+/// Who stands for its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Authority {
+    /// The one that configurations name.
+    Own,
+    /// Another one, which the system may believe.
+    Public,
+}
+
+/// The token that it issues.
+const TOKEN: &str = r#"{"access_token":"battery","token_type":"Bearer","expires_in":3600}"#;
+
 /// Where a file of `tests/it/tls` is.
 pub(crate) fn fixture(name: &str) -> String {
     format!("{}/tests/it/tls/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 impl Secure {
-    /// `answer` is what is sent after the status line and before the body `[]`.
+    /// The list `[]` under this status line and these headers.
     pub(crate) fn answering(asks: Asks, status: &str, headers: &str) -> Self {
+        Self::sending(asks, Authority::Own, status, headers, "[]")
+    }
+
+    /// The list `[]`.
+    pub(crate) fn vouched_for_by(authority: Authority) -> Self {
+        Self::sending(Asks::Politely, authority, "200 OK", "", "[]")
+    }
+
+    /// The token `battery`.
+    pub(crate) fn issuing(authority: Authority) -> Self {
+        Self::sending(Asks::Politely, authority, "200 OK", "", TOKEN)
+    }
+
+    fn sending(asks: Asks, authority: Authority, status: &str, headers: &str, body: &str) -> Self {
         ::doorbell::client::install_crypto_provider();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let config = config(asks);
+        let config = config(asks, authority);
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let log = Arc::clone(&seen);
         let answer = format!(
-            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\
-             connection: close\r\n{headers}\r\n[]"
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+             connection: close\r\n{headers}\r\n{body}",
+            body.len()
         );
         // Ends with the tests' process.
         thread::spawn(move || {
@@ -90,8 +117,12 @@ fn attend(
         stream.read_exact(&mut byte).ok()?;
         head.push(byte[0]);
     }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let length = head.split("content-length: ").nth(1);
+    let length = length.and_then(|rest| rest.split("\r\n").next()?.parse().ok());
+    stream.read_exact(&mut vec![0; length.unwrap_or(0)]).ok()?;
     log.lock().push(Seen {
-        head: String::from_utf8_lossy(&head).into_owned(),
+        head,
         is_certified: stream.conn.peer_certificates().is_some(),
     });
     stream.write_all(answer.as_bytes()).ok()?;
@@ -99,10 +130,14 @@ fn attend(
     stream.flush().ok()
 }
 
-fn config(asks: Asks) -> Arc<ServerConfig> {
+fn config(asks: Asks, authority: Authority) -> Arc<ServerConfig> {
     let pem = |name: &str| std::fs::read(fixture(name)).expect("a fixture");
     let certificate = |name: &str| CertificateDer::from_pem_slice(&pem(name)).expect("PEM");
-    let key = PrivateKeyDer::from_pem_slice(&pem("server.key.pem")).expect("PEM");
+    let name = match authority {
+        Authority::Own => "server",
+        Authority::Public => "public-server",
+    };
+    let key = PrivateKeyDer::from_pem_slice(&pem(&format!("{name}.key.pem"))).expect("PEM");
     let mut roots = RootCertStore::empty();
     roots.add(certificate("ca.pem")).expect("an authority");
     let verifier = WebPkiClientVerifier::builder(Arc::new(roots));
@@ -116,6 +151,6 @@ fn config(asks: Asks) -> Arc<ServerConfig> {
             ServerConfig::builder().with_client_cert_verifier(verifier.build().expect("roots"))
         }
     };
-    let config = builder.with_single_cert(vec![certificate("server.pem")], key);
+    let config = builder.with_single_cert(vec![certificate(&format!("{name}.pem"))], key);
     Arc::new(config.expect("a certificate and its key"))
 }
