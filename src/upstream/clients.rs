@@ -30,15 +30,15 @@ impl Clients {
     ///
     /// # Errors
     /// A text when no client can be built, for example because no CA certificates are found.
-    pub(super) fn of(config: &Arc<config::Upstream>, resolver: &Resolver) -> Result<Self, String> {
+    pub(super) fn of(config: &Arc<config::Upstream>, resolver: Resolver) -> Result<Self, String> {
         Ok(Self {
-            own: own(config, resolver)?,
+            own: own(config, &resolver)?,
             // Built when they are needed, because most upstreams lead nowhere else, and each takes
             // the authorities of the system into memory.
             named: OnceLock::new(),
             led: OnceLock::new(),
             config: Arc::clone(config),
-            resolver: resolver.clone(),
+            resolver,
         })
     }
 
@@ -100,6 +100,11 @@ fn plain(config: &config::Upstream) -> Result<reqwest::ClientBuilder, String> {
         // Every request has a permit; a silent second one would have none.
         .retry(reqwest::retry::never())
         .referer(false)
+        // Bodies are decompressed where it is known how they ended.
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
         .connect_timeout(config.connect_timeout)
         .pool_max_idle_per_host(config.connections_max.min(IDLE_CONNECTIONS_MAX));
     Ok(match &config.egress_proxy {

@@ -5,10 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use bytes::{Bytes, BytesMut};
 use http::header::{
-    ACCEPT, CONTENT_TYPE, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
-    USER_AGENT as USER_AGENT_HEADER,
+    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    LAST_MODIFIED, LOCATION, USER_AGENT as USER_AGENT_HEADER,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::{Instant, timeout};
@@ -19,7 +18,6 @@ use super::{
     Upstream, pacing,
 };
 use crate::client::{PrivateAddress, Validators};
-use crate::digest::{RawDigest, RawHasher};
 
 /// `User-Agent` of every request of ours, unless the configuration names another.
 pub const USER_AGENT: &str = concat!("doorbell/", env!("CARGO_PKG_VERSION"));
@@ -33,9 +31,6 @@ const VALIDATOR_BYTES_MAX: usize = 1024;
 
 /// Headers that most requests have at most: ours, a credential, two validators.
 const HEADERS: usize = 8;
-
-/// Most memory that is taken on the word of a `Content-Length`.
-const RESERVE_BYTES_MAX: usize = 1 << 20;
 
 /// A `Last-Modified` younger than this may stand for two versions (RFC 9110 section 8.8.2.2).
 const LAST_MODIFIED_AGE_MIN: Duration = Duration::from_secs(1);
@@ -205,6 +200,8 @@ impl Upstream {
         let mut headers = HeaderMap::with_capacity(HEADERS);
         headers.insert(ACCEPT, HeaderValue::from_static(ACCEPT_DEFAULT));
         headers.insert(USER_AGENT_HEADER, HeaderValue::from_static(USER_AGENT));
+        let codings = HeaderValue::from_static(super::body::ACCEPT_ENCODING);
+        headers.insert(ACCEPT_ENCODING, codings);
         let sends_body = *home && hop.method == fetch.request.method;
         if *home {
             overlay(&mut headers, &self.config.headers);
@@ -270,7 +267,7 @@ impl Upstream {
     async fn answer(
         &self,
         fetch: &Fetch<'_>,
-        mut response: reqwest::Response,
+        response: reqwest::Response,
         place: Place,
     ) -> Result<Answer, Failure> {
         let home = place.home;
@@ -298,13 +295,14 @@ impl Upstream {
         let content_type = response.headers().get(CONTENT_TYPE);
         let content_type =
             content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let headers = std::mem::take(response.headers_mut());
-        let body = self.body(&mut response, fetch.request.body_bytes_max).await;
-        let (bytes, raw) = body.map_err(|failure| Failure { pacing, ..failure })?;
+        let headers = response.headers().clone();
+        let body = self.body(response, fetch.request.body_bytes_max).await;
+        let body = body.map_err(|failure| Failure { pacing, ..failure })?;
         Ok(Answer::Body(Box::new(Body {
             status: status.as_u16(),
-            bytes,
-            raw,
+            bytes: body.bytes,
+            raw: body.raw,
+            is_open_ended: body.is_open_ended,
             place,
             headers,
             content_type,
@@ -313,42 +311,7 @@ impl Upstream {
         })))
     }
 
-    /// The whole body, decompressed, counted and digested as it comes: a bomb is dropped at its
-    /// first byte too many, and no thread is held for longer than a chunk takes.
-    async fn body(
-        &self,
-        response: &mut reqwest::Response,
-        bytes_max: usize,
-    ) -> Result<(Bytes, RawDigest), Failure> {
-        let too_large = || failure(Reason::TooLarge, format!("more than {bytes_max} bytes"));
-        let announced = response.content_length().unwrap_or(0);
-        if announced > bytes_max as u64 {
-            return Err(too_large());
-        }
-        let announced = usize::try_from(announced).unwrap_or(0);
-        let (mut body, mut hasher) = (BytesMut::new(), RawHasher::default());
-        loop {
-            let chunk = response.chunk().await;
-            let Some(chunk) = chunk.map_err(|error| self.broken(&error))? else {
-                break;
-            };
-            if chunk.len() > bytes_max - body.len() {
-                return Err(too_large());
-            }
-            hasher.update(&chunk);
-            if body.is_empty() {
-                if chunk.len() == announced {
-                    // All of it, without a copy.
-                    return Ok((chunk, hasher.finish()));
-                }
-                body.reserve(announced.min(RESERVE_BYTES_MAX));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok((body.freeze(), hasher.finish()))
-    }
-
-    fn broken(&self, error: &reqwest::Error) -> Failure {
+    pub(super) fn broken(&self, error: &reqwest::Error) -> Failure {
         if let Some(inside) = find::<PrivateAddress>(error) {
             return led_inside(inside);
         }
@@ -583,6 +546,6 @@ fn redirect(message: String) -> Failure {
     failure(Reason::Redirect, message)
 }
 
-fn failure(reason: Reason, message: String) -> Failure {
+pub(super) fn failure(reason: Reason, message: String) -> Failure {
     Failure::new(reason, message)
 }

@@ -7,6 +7,7 @@
 
 mod addresses;
 mod bases;
+mod body;
 mod clients;
 mod credential;
 mod exchange;
@@ -128,6 +129,9 @@ pub struct Body {
     pub bytes: Bytes,
     /// Their digest.
     pub raw: RawDigest,
+    /// Whether nothing but the end of the connection told theirs, as in HTTP/1.0: if it broke, they
+    /// are cut, and nobody knows.
+    pub is_open_ended: bool,
     /// Where they came from, after redirects.
     pub place: Place,
     /// All headers.
@@ -274,8 +278,8 @@ impl Upstream {
             config.budget,
             metrics.upstream(&config.name, config.budget.is_some()),
         );
-        let clients = Clients::of(&config, &resolver)?;
         let bases = Bases::of(&config, &resolver);
+        let clients = Clients::of(&config, resolver)?;
         Ok(Self {
             credentials: Credentials::of(&config, (&clients, &bases), &gate, &clock)?,
             clients,
@@ -410,6 +414,7 @@ impl Upstream {
             status: status.as_u16(),
             raw: RawDigest::of(&bytes),
             bytes,
+            is_open_ended: false,
             place: Place { url, home: true },
             content_type,
             validators: exchange::validators(&headers),

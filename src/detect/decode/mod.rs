@@ -17,7 +17,8 @@
 //! That one element of XML is an array, too, is so that a second one changes no shape.
 //!
 //! No format tells all truncations. What a body can tell is told: a value, a quote, an element that
-//! does not end, a row of too few fields. That nothing, a login page or a note of regret is read as
+//! does not end, a row of too few fields; a line of a table or a text, where nothing else tells the
+//! end. That nothing, a login page or a note of regret is read as
 //! an empty list is prevented where a format would allow it.
 
 mod charset;
@@ -46,6 +47,8 @@ pub struct Encoded<'a> {
     pub format: Format,
     /// `Content-Type`, which may name the charset.
     pub content_type: Option<&'a str>,
+    /// Whether nothing told its end but that of the connection.
+    pub is_open_ended: bool,
 }
 
 /// A body as JSON text of at most `bytes_max` bytes.
@@ -64,23 +67,39 @@ pub fn decode(
         body,
         format,
         content_type,
+        is_open_ended,
     } = encoded;
     if body.is_empty() {
         return Err(format.malformed("there is nothing"));
     }
     let told = content_type.and_then(kind::charset);
     let text = |declared| charset::text(body, told, declared);
+    let lines = || {
+        let text = text(charset::nowhere)?;
+        if is_open_ended && ends_within_a_line(&text) {
+            let message = "it ends within a line, and nothing but the connection told its end";
+            return Err(format.malformed(message));
+        }
+        Ok(text)
+    };
     match format {
         Format::Json => Ok(body.to_vec()),
         Format::Ndjson => ndjson::decode(&text(charset::nowhere)?, bytes_max),
-        Format::Csv => csv::decode(&text(charset::nowhere)?, rules, bytes_max),
+        Format::Csv => csv::decode(&lines()?, rules, bytes_max),
         Format::Xml => xml::decode(&text(charset::in_xml)?, bytes_max),
         Format::Feed => feed::decode(&text(charset::in_xml)?, bytes_max),
         Format::Html => {
             let selector = rules.selector.as_ref();
             html::decode(&text(charset::in_html)?, selector, bytes_max)
         }
-        Format::Text => text::decode(&text(charset::nowhere)?, rules, bytes_max),
+        Format::Text => text::decode(&lines()?, rules, bytes_max),
         Format::Bytes => Ok(text::of_bytes(body)),
     }
+}
+
+/// Whether the last of several lines has no end. Who wrote one after each of the others would have
+/// written that, too; one line alone tells nothing. (A value of JSON tells its end by itself.)
+fn ends_within_a_line(text: &str) -> bool {
+    let is_end = ['\n', '\r'];
+    text.contains(is_end) && !text.ends_with(is_end)
 }

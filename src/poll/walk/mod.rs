@@ -103,6 +103,7 @@ pub(super) struct Sheet {
     raw: RawDigest,
     format: Format,
     content_type: Option<String>,
+    is_open_ended: bool,
     /// As JSON, if it was needed already.
     json: Option<Bytes>,
     /// Its items, if they were counted.
@@ -325,6 +326,7 @@ impl Sheet {
             raw: body.raw,
             format,
             content_type: body.content_type.clone(),
+            is_open_ended: body.is_open_ended,
             json: None,
             read: None,
         }
@@ -346,6 +348,7 @@ impl Sheet {
     ) -> impl FnOnce(&config::Source) -> Result<Bytes, Unreadable> + Send + use<> + 'static {
         let (json, body, format) = (self.json.clone(), self.body.clone(), self.format);
         let content_type = self.content_type.clone();
+        let is_open_ended = self.is_open_ended;
         move |source| match (json, format) {
             (Some(json), _) => Ok(json),
             (None, Format::Json) => Ok(body),
@@ -354,6 +357,7 @@ impl Sheet {
                     body: &body,
                     format,
                     content_type: content_type.as_deref(),
+                    is_open_ended,
                 };
                 let bytes_max = source.body_bytes_max.saturating_mul(DECODED_BODIES);
                 detect::decode(encoded, &source.rules, bytes_max).map(Bytes::from)

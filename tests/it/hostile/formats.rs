@@ -1,9 +1,9 @@
 //! What is wrong with bodies of other formats than JSON, and with formats that change.
 
-use super::Then::{Fails, IsHeld};
+use super::Then::{Fails, IsHeld, Passes};
 use super::written::Written;
 use super::{JSON, Row, Then};
-use crate::harness::{Piece, well};
+use crate::harness::{Piece, head, well};
 
 const LOGIN: &str =
     "<!doctype html><html><body><form action=\"/login\">Sign in</form></body></html>";
@@ -14,6 +14,7 @@ pub(super) fn rows() -> Vec<Row> {
         rows.extend(of_each(written));
     }
     rows.extend(tables());
+    rows.extend(ends());
     rows.extend(documents());
     rows.extend(pages());
     rows
@@ -164,6 +165,60 @@ fn tables() -> Vec<Row> {
             "{\"id\":1},{\"id\":2}\n",
         ),
     ]
+}
+
+/// Tables whose last field has no quotes, and what tells where they end.
+fn ends() -> Vec<Row> {
+    let row = |what: &str, then: Then, make: fn(&str) -> Vec<u8>| {
+        Row::new(format!("csv: {what}"), then, move |asked| {
+            let table = Written::Csv.write(&asked.list);
+            let line = |line: &str| {
+                let fields: Vec<&str> = line.splitn(3, ',').collect();
+                format!("{},{},{}\n", fields[0], fields[2], fields[1])
+            };
+            let table: String = table.lines().map(line).collect();
+            vec![Piece::Send(make(&table).into())]
+        })
+        .of(Written::Csv)
+    };
+    vec![
+        row("open to its end", Passes, |table| {
+            open_ended(&[], table.as_bytes())
+        }),
+        row("open, cut in its last field", Fails("parse"), |table| {
+            open_ended(&[], &table.as_bytes()[..table.len() - 3])
+        }),
+        row("open, in HTTP/1.0", Fails("parse"), |table| {
+            let cut = open_ended(&[], &table.as_bytes()[..table.len() - 3]);
+            String::from_utf8_lossy(&cut)
+                .replacen("HTTP/1.1", "HTTP/1.0", 1)
+                .into()
+        }),
+        row("no last end of line, but a length", Passes, |table| {
+            let headers = [("content-type", "text/csv")];
+            well("200 OK", &headers, table.trim_end()).into()
+        }),
+        row("no last end of line, but a coding", Passes, |table| {
+            open_ended(&[("content-encoding", "zstd")], &packed(table.trim_end()))
+        }),
+        row("a coding that is cut", Fails("body"), |table| {
+            let packed = packed(table);
+            let coding = ("content-encoding", "zstd");
+            open_ended(&[coding], &packed[..packed.len() - 3])
+        }),
+    ]
+}
+
+/// A table that nothing but the connection ends.
+fn open_ended(headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let type_of = ("content-type", "text/csv");
+    let mut answer = head("200 OK", &[headers, &[type_of]].concat());
+    answer.extend_from_slice(body);
+    answer
+}
+
+fn packed(text: &str) -> Vec<u8> {
+    zstd::encode_all(text.as_bytes(), 3).expect("memory")
 }
 
 fn documents() -> Vec<Row> {

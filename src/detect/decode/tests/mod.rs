@@ -17,6 +17,7 @@ fn raw(format: Format, body: &[u8], rules: &Rules) -> Result<Vec<u8>, Unreadable
         body,
         format,
         content_type: None,
+        is_open_ended: false,
     };
     let json = decode(encoded, rules, BYTES_MAX)?;
     // Whatever comes out is read as JSON is.

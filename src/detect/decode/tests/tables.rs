@@ -122,3 +122,47 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn lines_that_only_the_connection_ends_must_end_themselves() {
+    let rules = Rules::default();
+    for (format, body, is_whole) in [
+        (Format::Csv, "id,a\n1,open\n", true),
+        (Format::Csv, "id,a\r\n1,open\r\n", true),
+        (Format::Csv, "id,a\r1,open\r", true),
+        (Format::Csv, "id,a\n1,ope", false),
+        (Format::Csv, "id,a\r\n1,ope", false),
+        (Format::Csv, "id,a\n1,\"open\"", false),
+        (Format::Csv, "id,a", true),
+        (Format::Text, "1.2.3", true),
+        (Format::Text, "1.2.3\n4.5.6\n", true),
+        (Format::Text, "1.2.3\n4.5", false),
+        // Whose values tell their ends.
+        (Format::Ndjson, "{\"id\":1}\n{\"id\":2}", true),
+        (Format::Bytes, "a\nb", true),
+    ] {
+        let encoded = |is_open_ended| Encoded {
+            body: body.as_bytes(),
+            format,
+            content_type: None,
+            is_open_ended,
+        };
+        assert!(decode(encoded(false), &rules, 1000).is_ok(), "{body:?}");
+        let decoded = decode(encoded(true), &rules, 1000);
+        assert_eq!(decoded.is_ok(), is_whole, "{body:?}");
+        let reason = decoded.err().map(|fault| fault.reason());
+        assert!(is_whole || reason == Some("parse"), "{body:?}");
+    }
+    // In what it is, not in its bytes.
+    let wide: Vec<u8> = "id,a\n1,x\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let encoded = Encoded {
+        body: &wide,
+        format: Format::Csv,
+        content_type: Some("text/csv; charset=utf-16le"),
+        is_open_ended: true,
+    };
+    assert!(decode(encoded, &rules, 1000).is_ok());
+}
