@@ -103,7 +103,8 @@ async fn watch(doorbell: &Doorbell, many: &Server, scale: &Scale) -> String {
         let name = format!("doorbell_poll_lag_seconds_{name}");
         after.value(&name, labels) - before.value(&name, labels)
     };
-    let prompt = polls("bucket", &[("le", LAG)]) / polls("count", &[]);
+    let share = |le: &str| polls("bucket", &[("le", le)]) / polls("count", &[]);
+    let prompt = share(LAG);
     assert!(prompt >= 0.99, "{prompt} of the polls began within {LAG} s");
     let of = &[("source", "many"), ("outcome", "not_modified")];
     let unchanged = after.value("doorbell_polls_total", of);
@@ -115,13 +116,18 @@ async fn watch(doorbell: &Doorbell, many: &Server, scale: &Scale) -> String {
     assert_eq!(errors, 0.0);
     let resident = after.value("process_resident_memory_bytes", &[]);
     assert!(resident < RSS_MAX, "{resident} bytes resident");
+    let bounds = after.bounds("doorbell_poll_lag_seconds");
+    let p99 = bounds.iter().find(|le| share(le) >= 0.99);
+    let store = after.value("doorbell_store_size_bytes", &[]);
     let cpu = |scrape: &Scrape| scrape.value("process_cpu_seconds_total", &[]);
     let cpu = (cpu(&after) - cpu(&before)) / scale.window.as_secs_f64();
     format!(
-        "{rate:.1} polls/s of {due:.1} due, {:.3} % began within {LAG} s, {:.0} MB resident, \
-         {:.1} % of a processor",
+        "{rate:.1} polls/s of {due:.1} due, lag p99 at most {} s, {:.3} % began within {LAG} s, \
+         {:.0} MB resident, all snapshots on disk ({:.0} MB), {:.1} % of a processor",
+        p99.map_or("?", |le| le),
         prompt * 100.0,
         resident / 1e6,
+        store / 1e6,
         cpu * 100.0
     )
 }

@@ -36,6 +36,19 @@ impl Scrape {
         (!values.is_empty()).then(|| values.iter().sum())
     }
 
+    /// The upper bounds of the buckets of `histogram`, ascending.
+    pub(crate) fn bounds(&self, histogram: &str) -> Vec<String> {
+        let name = format!("{histogram}_bucket");
+        let buckets = self.samples.iter().filter(|sample| sample.name == name);
+        let bound = |sample: &Sample| {
+            let label = sample.labels.iter().find(|(label, _)| label == "le");
+            label.map(|(_, bound)| bound.clone())
+        };
+        let mut bounds: Vec<String> = buckets.filter_map(bound).collect();
+        bounds.dedup();
+        bounds
+    }
+
     /// [`Self::find`] for series that must be there.
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let found = self.find(name, labels);
