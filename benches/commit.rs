@@ -212,7 +212,7 @@ async fn settle(store: &Store) -> u32 {
     let (mut after, mut count) = (EventKey::START, 0);
     let mut flights = tokio::task::JoinSet::new();
     loop {
-        let events = store.scan(source.id, after, SETTLED_TOGETHER).await;
+        let events = store.scan((source.id, None), after, SETTLED_TOGETHER).await;
         let events = events.expect("scans");
         let Some(last) = events.last() else { break };
         after = last.key;

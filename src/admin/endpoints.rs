@@ -8,9 +8,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::answers::Answer;
-use super::{Body, Parts, Problem};
+use super::{Body, Parts};
 use crate::deliver::{Backlog, SteerError};
-use crate::store::Rewound;
 
 pub(super) async fn endpoints(State(parts): State<Parts>) -> Answer {
     Ok(Json(json!({ "endpoints": parts.deliverer.endpoints() })).into_response())
@@ -63,52 +62,6 @@ pub(super) async fn resume(
     let Begin { backlog } = body.read_or_default()?;
     parts.deliverer.resume(&name, backlog).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-/// Which events to send, of those that the endpoint has not had.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Backfill {
-    source: String,
-    from_sequence: u64,
-}
-
-/// Sends an endpoint the events of a source that came before it was there, from a sequence on: in
-/// order, before those to come, and none that it has had.
-pub(super) async fn backfill(
-    State(parts): State<Parts>,
-    Path(name): Path<String>,
-    body: Body,
-) -> Answer {
-    let Backfill {
-        source,
-        from_sequence,
-    } = body.read()?;
-    let Some(id) = parts.sources.get(source.as_str()) else {
-        let told = format!("no source is named {source:?}");
-        return Err(Problem::not_found(told));
-    };
-    let rewound = parts.deliverer.backfill(&name, *id, from_sequence).await?;
-    let conflict = |told: String| Err(Problem::conflict(told));
-    match rewound {
-        Rewound::Done => {
-            let told = json!({ "source": source, "from_sequence": from_sequence });
-            Ok((StatusCode::ACCEPTED, Json(told)).into_response())
-        }
-        Rewound::Unheard => conflict(format!(
-            "endpoint `{name}` hears nothing of `{source}`: see its `events`"
-        )),
-        Rewound::Ahead(newest) => {
-            conflict(format!("the newest event of `{source}` is number {newest}"))
-        }
-        Rewound::Gone(oldest) => Err(Problem::new(
-            StatusCode::GONE,
-            format!("that event is no longer retained, the oldest is number {oldest}"),
-        )),
-        Rewound::TooMany(count) => conflict(format!(
-            "`{name}` has had {count} or more of these: begin later, or replay what it has had"
-        )),
-    }
 }
 
 /// Sends a webhook that nothing happened for; 200 whatever the endpoint said, which the answer tells.

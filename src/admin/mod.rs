@@ -4,6 +4,7 @@
 //! for is known by the engines and the store.
 
 mod answers;
+mod backfill;
 mod deliveries;
 mod endpoints;
 mod gate;
@@ -141,7 +142,12 @@ fn router(parts: Parts) -> Router {
         .route("/endpoints/{name}/disable", post(endpoints::disable))
         .route("/endpoints/{name}/pause", post(endpoints::pause))
         .route("/endpoints/{name}/resume", post(endpoints::resume))
-        .route("/endpoints/{name}/backfill", post(endpoints::backfill))
+        .route(
+            "/endpoints/{name}/backfill",
+            get(backfill::progress)
+                .post(backfill::backfill)
+                .delete(backfill::stop),
+        )
         .route("/endpoints/{name}/test", post(endpoints::test))
         .route("/events", get(answers::events))
         .route("/events/stream", get(stream::stream))

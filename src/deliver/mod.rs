@@ -14,10 +14,12 @@
 //! | `steady` | pure: the time by which retries are due, whatever is done to the clock |
 //! | `attempt` | one POST |
 //! | `steering` | what people ask of an endpoint: pause, replay, skip |
+//! | `backfill` | whose turn it is of those that are told what there is |
 //! | `trial` | one POST for a person who tries an endpoint |
 //! | `worker` | the task of an endpoint, which carries the above out |
 
 mod attempt;
+mod backfill;
 mod board;
 mod lane;
 mod pace;
@@ -36,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
@@ -53,6 +55,7 @@ use crate::time::Timestamp;
 pub use steering::{Backlog, REPLAY_MAX, Replayed, SteerError};
 pub use trial::{Tried, try_endpoint};
 
+use backfill::Teller;
 use board::{Board, Inbox};
 use lane::{Kinds, WAITING_MAX};
 use pace::Pace;
@@ -95,6 +98,8 @@ pub struct Deliverer {
     roster: Arc<Roster>,
     clients: Clients,
     pace: Arc<Pace>,
+    /// Wakes who tells new endpoints what there is.
+    backfilling: Arc<Notify>,
     tasks: TaskTracker,
 }
 
@@ -159,6 +164,7 @@ impl Deliverer {
             roster: Arc::default(),
             clients,
             pace: Arc::default(),
+            backfilling: Arc::default(),
             tasks: TaskTracker::new(),
         };
         let config = deliverer.parts.live.load_full();
@@ -175,9 +181,16 @@ impl Deliverer {
             deliverer.parts.shutdown.clone(),
         );
         let tell = tell(store, (fresh, news, after), Arc::clone(&deliverer.roster));
+        let teller = Teller {
+            store: deliverer.parts.store.clone(),
+            roster: Arc::clone(&deliverer.roster),
+            sources: sources.iter().map(|(_, id)| *id).collect(),
+            begun: Arc::clone(&deliverer.backfilling),
+        };
         deliverer.tasks.spawn(async move {
             tokio::select! {
                 () = tell => {}
+                () = teller.run() => {}
                 () = shutdown.reached(Phase::Draining) => {}
             }
         });

@@ -132,6 +132,9 @@ pub enum Cause {
     ProxiedRead(std::sync::Arc<str>),
     /// A caller's write through the proxy, which brought a poll about; the id of its request.
     ProxiedWrite(std::sync::Arc<str>),
+    /// It did not: the item is as the snapshot has it, and an endpoint is told that asked for all
+    /// there is. Nothing need have happened to the item just now.
+    Backfill,
 }
 
 impl Cause {
@@ -142,6 +145,7 @@ impl Cause {
             Self::Poll => "poll",
             Self::ProxiedRead(_) => "proxied_read",
             Self::ProxiedWrite(_) => "proxied_write",
+            Self::Backfill => "backfill",
         }
     }
 
@@ -149,7 +153,7 @@ impl Cause {
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         match self {
-            Self::Poll => None,
+            Self::Poll | Self::Backfill => None,
             Self::ProxiedRead(id) | Self::ProxiedWrite(id) => Some(id),
         }
     }
@@ -168,7 +172,8 @@ pub struct Event {
     pub partition: Partition,
     /// The item it happened to; empty for documents.
     pub subject: Box<str>,
-    /// Its number within the source, from 1, without gaps.
+    /// Its number within the source, from 1, without gaps; of a [`Cause::Backfill`] that of the
+    /// source's newest event then, 0: there was none.
     pub sequence: u64,
     /// When it was detected.
     pub at: Timestamp,

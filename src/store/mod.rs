@@ -13,6 +13,7 @@
 //! What cannot be delivered now is parked: one row with the attempt count and the time of the next
 //! attempt, or as waiting behind an earlier event of its subject, or as a dead letter.
 
+mod backfill;
 mod listed;
 mod sqlite;
 #[cfg(test)]
@@ -22,13 +23,14 @@ mod types;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+pub use backfill::*;
 pub use listed::*;
 pub use types::*;
 
 use crate::clock::Clock;
 use crate::config;
 use crate::detect::{Known, Subject};
-use crate::event::{Event, EventId, EventKey, Partition};
+use crate::event::{Event, EventId, EventKey, Kind, Partition};
 use crate::metrics::StoreMetrics;
 use crate::name::Name;
 use sqlite::Sqlite;
@@ -227,13 +229,14 @@ impl Store {
         store.lanes(endpoint, sources).await
     }
 
-    /// Visible events of a source after `after`, ascending, at most `limit`.
+    /// Visible events of a source after `after`, ascending, at most `limit`: those that all hear,
+    /// and those that only `lane` does.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn scan(
         &self,
-        source: SourceId,
+        source: (SourceId, Option<LaneId>),
         after: EventKey,
         limit: usize,
     ) -> Result<Vec<Scanned>, StoreError> {
@@ -427,6 +430,47 @@ impl Store {
     ) -> Result<Rewound, StoreError> {
         let Backend::Sqlite(store) = &self.backend;
         store.rewind(endpoint, source, sequence).await
+    }
+
+    /// Begins to tell an endpoint the items of the snapshots of these sources, as events of these
+    /// kinds that nobody else hears. [`Self::backfill`] does it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing has begun then.
+    pub async fn begin_backfills(
+        &self,
+        endpoint: &Name,
+        sources: Vec<(SourceId, Kind)>,
+    ) -> Result<Backfillable, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.begin_backfills(endpoint, sources).await
+    }
+
+    /// Which lanes are being told what there is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn backfills(&self) -> Result<Vec<Backfill>, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.backfills().await
+    }
+
+    /// Tells a lane some more items: what a process that dies has told it is not told again.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing more was told then.
+    pub async fn backfill(&self, lane: LaneId) -> Result<BackfillStep, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.backfill(lane).await
+    }
+
+    /// Tells an endpoint no more of what there is; of how many sources it was being told.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn end_backfills(&self, endpoint: &Name) -> Result<u64, StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.end_backfills(endpoint).await
     }
 
     /// Settled deliveries whose events are still there, in the order of their ids.

@@ -10,6 +10,7 @@
 
 mod adaptive;
 mod admin;
+mod backfill;
 mod backlog;
 mod budget;
 mod choosing;

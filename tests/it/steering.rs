@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Behaviour, Doorbell, Receiver, Ring, Upstream, client, tickets, wait_until};
+use crate::harness::{
+    Behaviour, Doorbell, Receiver, Ring, Upstream, client, get, post, tickets, wait_until,
+};
 
 fn ticket(id: u64, words: &str) -> Value {
     json!({"id": id, "title": words})
@@ -18,32 +20,6 @@ async fn rung(upstream: &Upstream, receiver: &Receiver, retry: &str) -> Doorbell
     let doorbell = Doorbell::start(&format!("{before}retry = [{retry}]{after}")).await;
     doorbell.poll("tickets").await;
     doorbell
-}
-
-async fn send(doorbell: &Doorbell, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
-    let url = format!("{}/api/v1/{path}", doorbell.admin_url());
-    let method = method.parse().expect("a method");
-    let request = client()
-        .request(method, url)
-        .header("content-type", "application/json");
-    let request = match body {
-        Some(body) => request.body(body.to_string()),
-        None => request,
-    };
-    let answer = request.send().await.expect("an answer");
-    let status = answer.status().as_u16();
-    let body = answer.bytes().await.expect("a body");
-    (status, serde_json::from_slice(&body).unwrap_or_default())
-}
-
-async fn get(doorbell: &Doorbell, path: &str) -> Value {
-    let (status, answer) = send(doorbell, "GET", path, None).await;
-    assert_eq!(status, 200, "{path}: {answer}");
-    answer
-}
-
-async fn post(doorbell: &Doorbell, path: &str, body: Value) -> (u16, Value) {
-    send(doorbell, "POST", path, Some(body)).await
 }
 
 /// The deliveries in this state, newest first.

@@ -85,6 +85,7 @@ pub(super) struct Queue {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ScanJob {
     pub(super) lane: usize,
+    pub(super) id: LaneId,
     pub(super) source: SourceId,
     pub(super) after: EventKey,
     pub(super) limit: usize,
@@ -185,10 +186,11 @@ impl Queue {
                 continue;
             }
             let (after, limit) = lane.begin_scan();
-            let source = lane.source();
+            let (id, source) = (lane.id(), lane.source());
             self.scanning += 1;
             jobs.push(ScanJob {
                 lane: index,
+                id,
                 source,
                 after,
                 limit,

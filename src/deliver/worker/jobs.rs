@@ -102,7 +102,9 @@ impl Running {
     pub(super) fn scan(&mut self, job: ScanJob) {
         let store = self.worker.store.clone();
         self.jobs.push(Box::pin(async move {
-            let events = store.scan(job.source, job.after, job.limit).await;
+            let events = store
+                .scan((job.source, Some(job.id)), job.after, job.limit)
+                .await;
             if events.is_err() {
                 tokio::time::sleep(READ_PAUSE).await;
             }

@@ -195,6 +195,7 @@ impl Head {
                 generation,
                 at: self.at,
                 cause: self.cause.clone(),
+                lane: None,
             };
             sealed = seal.set(connection, tally)?;
         }

@@ -243,9 +243,11 @@ fn ahead(
     found: &mut Vec<Found>,
 ) -> Result<(), StoreError> {
     let sql = "SELECT generation, at FROM commits WHERE source = ?1 AND generation >= ?2
+            AND (lane IS NULL OR lane = ?3)
         ORDER BY generation DESC";
     let mut commits = connection.prepare_cached(sql)?;
-    let mut commits = commits.query([lane.source.0, lane.watermark.generation()])?;
+    let bounds = [lane.source.0, lane.watermark.generation(), lane.id.0];
+    let mut commits = commits.query(bounds)?;
     let mut room = limit;
     while room > 0
         && let Some(row) = commits.next()?

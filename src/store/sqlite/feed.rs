@@ -161,7 +161,7 @@ fn commits_after(source: Option<i64>, kind: Option<Kind>) -> String {
     format!(
         "SELECT generation, salt, first_sequence, at, cause, request_id, position, name
         FROM commits {index} JOIN sources ON sources.id = source
-        WHERE position >= ?1{of_source}{of_kind} ORDER BY {order}"
+        WHERE position >= ?1 AND lane IS NULL{of_source}{of_kind} ORDER BY {order}"
     )
 }
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::packed::Unpacker;
 use super::{At, Sqlite, counted, fresh, impossible, numbering, stored};
 use crate::detect::Subject;
-use crate::event::{Event, EventId, EventKey, Kind, ORDINAL_MAX, Partition};
+use crate::event::{Cause, Event, EventId, EventKey, Kind, ORDINAL_MAX, Partition};
 use crate::name::Name;
 use crate::store::{
     LaneId, LaneState, Parked, SCAN_INLINE_BYTES, SCAN_MAX, Scanned, SourceId, StoreError,
@@ -53,11 +53,12 @@ impl Sqlite {
 
     pub(in crate::store) async fn scan(
         &self,
-        source: SourceId,
+        (source, lane): (SourceId, Option<LaneId>),
         after: EventKey,
         limit: usize,
     ) -> Result<Vec<Scanned>, StoreError> {
-        self.read(move |connection| scan(connection, source, after, limit.min(SCAN_MAX)))
+        let limit = limit.min(SCAN_MAX);
+        self.read(move |connection| scan(connection, (source, lane), after, limit))
             .await
     }
 
@@ -165,7 +166,7 @@ fn state(connection: &Connection, id: LaneId) -> Result<LaneState, StoreError> {
         source,
         watermark,
         settled,
-        ahead: ahead(connection, source, watermark)?,
+        ahead: ahead(connection, (source, id), watermark)?,
         parked: counted(parked),
     })
 }
@@ -174,27 +175,27 @@ fn state(connection: &Connection, id: LaneId) -> Result<LaneState, StoreError> {
 /// watermark divides by its events.
 fn ahead(
     connection: &Connection,
-    source: SourceId,
+    (source, lane): (SourceId, LaneId),
     watermark: EventKey,
 ) -> Result<Vec<(Kind, u64)>, StoreError> {
     let sql = "SELECT sum(created), sum(updated), sum(deleted), sum(changed), sum(failing),
             sum(recovered), sum(held), sum(disabled), sum(dead), sum(stale)
-        FROM commits WHERE source = ?1 AND generation > ?2";
-    let mut counts =
-        connection
-            .prepare_cached(sql)?
-            .query_one([source.0, watermark.generation()], |row| {
-                let mut counts = [0_i64; Kind::ALL.len()];
-                for (index, count) in counts.iter_mut().enumerate() {
-                    *count = row.get::<_, Option<i64>>(index)?.unwrap_or(0);
-                }
-                Ok(counts)
-            })?;
+        FROM commits WHERE source = ?1 AND generation > ?2 AND (lane IS NULL OR lane = ?3)";
+    let bounds = [source.0, watermark.generation(), lane.0];
+    let mut counts = connection.prepare_cached(sql)?.query_one(bounds, |row| {
+        let mut counts = [0_i64; Kind::ALL.len()];
+        for (index, count) in counts.iter_mut().enumerate() {
+            *count = row.get::<_, Option<i64>>(index)?.unwrap_or(0);
+        }
+        Ok(counts)
+    })?;
     let sql = "SELECT kind, count(*) FROM events WHERE key > ?1 AND key <= ?2
-        AND EXISTS (SELECT 1 FROM commits WHERE generation = ?3) GROUP BY kind";
+        AND EXISTS (SELECT 1 FROM commits
+            WHERE generation = ?3 AND (lane IS NULL OR lane = ?4)) GROUP BY kind";
     let mut query = connection.prepare_cached(sql)?;
-    let last = EventKey::new(watermark.generation(), ORDINAL_MAX);
-    let bounds = [watermark.number(), last.number(), watermark.generation()];
+    let generation = watermark.generation();
+    let last = EventKey::new(generation, ORDINAL_MAX);
+    let bounds = [watermark.number(), last.number(), generation, lane.0];
     let mut rows = query.query(bounds)?;
     while let Some(row) = rows.next()? {
         counts[kind_of(row.get(0)?)? as usize] += row.get::<_, i64>(1)?;
@@ -205,15 +206,17 @@ fn ahead(
 
 fn scan(
     connection: &Connection,
-    source: SourceId,
+    (source, lane): (SourceId, Option<LaneId>),
     after: EventKey,
     limit: usize,
 ) -> Result<Vec<Scanned>, StoreError> {
     let name: Arc<str> = source_name(connection, source)?.into();
     let sql = "SELECT generation, salt, first_sequence, at, cause, request_id FROM commits
-        WHERE source = ?1 AND generation >= ?2 ORDER BY generation";
+        WHERE source = ?1 AND generation >= ?2 AND (lane IS NULL OR lane = ?3)
+        ORDER BY generation";
     let mut commits = connection.prepare_cached(sql)?;
-    let mut commits = commits.query([source.0, after.generation()])?;
+    let lane = lane.map(|lane| lane.0);
+    let mut commits = commits.query(params![source.0, after.generation(), lane])?;
     let mut scanned = Vec::new();
     let mut unpacker = Unpacker::new();
     while scanned.len() < limit
@@ -246,7 +249,7 @@ pub(super) struct Visible {
     salt: u64,
     first_sequence: i64,
     at: crate::time::Timestamp,
-    cause: crate::event::Cause,
+    cause: Cause,
     source: Arc<str>,
 }
 
@@ -301,13 +304,18 @@ impl Visible {
         let key = EventKey::from_number(row.get(0)?);
         let line = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
         let (partition, subject) = Partition::of_line(line);
+        let nth = match self.cause {
+            // As of the source's newest event, all of them.
+            Cause::Backfill => 0,
+            _ => key.ordinal(),
+        };
         Ok(Event {
             id: EventId::new(key, self.salt),
             source: Arc::clone(&self.source),
             kind: kind_of(row.get(1)?)?,
             partition,
             subject: subject.into(),
-            sequence: counted(self.first_sequence + i64::from(key.ordinal())),
+            sequence: counted(self.first_sequence + i64::from(nth)),
             at: self.at,
             cause: self.cause.clone(),
             content,

@@ -3,6 +3,7 @@
 //! Decides how the verbs become rows; each group of verbs has its file here. A job for the writer
 //! is a closure, so the writer knows no verb and a verb knows no transaction.
 
+mod backfill;
 mod checkpoint;
 mod commit;
 mod deliveries;

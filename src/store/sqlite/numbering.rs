@@ -7,7 +7,9 @@ use super::packed::{Packed, Packer};
 use super::{counted, unknown};
 use crate::detect::Subject;
 use crate::event::{Cause, EventId, EventKey, Kind, ORDINAL_MAX, Partition};
-use crate::store::{Announcement, COMMITTED_IDS_MAX, Committed, Position, SourceId, StoreError};
+use crate::store::{
+    Announcement, COMMITTED_IDS_MAX, Committed, LaneId, Position, SourceId, StoreError,
+};
 use crate::time::Timestamp;
 
 /// How many kinds a commit counts.
@@ -55,7 +57,7 @@ impl Tally {
     }
 
     /// Inserts the next event of this generation and counts it.
-    fn insert(
+    pub(super) fn insert(
         &mut self,
         connection: &Connection,
         generation: i64,
@@ -91,18 +93,26 @@ pub(super) struct Seal {
     pub(super) generation: i64,
     pub(super) at: Timestamp,
     pub(super) cause: Cause,
+    /// Who alone hears the events; they have no numbers of their own then, but that of the source's
+    /// newest event.
+    pub(super) lane: Option<LaneId>,
 }
 
 impl Seal {
     /// Takes the sequence and the position, and writes the commit that shows the events.
     pub(super) fn set(&self, connection: &Connection, tally: &Tally) -> Result<Sealed, StoreError> {
         let count = tally.events();
+        let numbers = if self.lane.is_some() { 0 } else { count };
         let sql = "UPDATE sources SET sequence = sequence + ?2 WHERE id = ?1 RETURNING sequence";
         let last: Option<i64> = connection
             .prepare_cached(sql)?
-            .query_one(params![self.source.0, count], |row| row.get(0))
+            .query_one(params![self.source.0, numbers], |row| row.get(0))
             .optional()?;
-        let first = last.ok_or_else(|| unknown("source"))? - count + 1;
+        let last = last.ok_or_else(|| unknown("source"))?;
+        let first = match self.lane {
+            Some(_) => last,
+            None => last - count + 1,
+        };
         let sql = "UPDATE meta SET position = position + 1 RETURNING position";
         let position: i64 = connection
             .prepare_cached(sql)?
@@ -111,9 +121,9 @@ impl Seal {
         let by_kind = &tally.counts;
         let sql = "INSERT INTO commits(position, generation, source, salt, first_sequence, at,
                 cause, count, created, updated, deleted, changed, failing, recovered, held,
-                disabled, dead, stale, request_id)
+                disabled, dead, stale, request_id, lane)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                ?18, ?19)";
+                ?18, ?19, ?20)";
         connection.prepare_cached(sql)?.execute(params![
             position,
             self.generation,
@@ -133,7 +143,8 @@ impl Seal {
             by_kind[7],
             by_kind[8],
             by_kind[9],
-            self.cause.request_id()
+            self.cause.request_id(),
+            self.lane.map(|lane| lane.0)
         ])?;
         let id = |ordinal| EventId::new(EventKey::new(self.generation, ordinal), salt);
         let ordinals = (0..=ORDINAL_MAX).zip(0..count);
@@ -190,6 +201,7 @@ pub(super) fn announce(
         generation,
         at,
         cause: Cause::Poll,
+        lane: None,
     };
     seal.set(connection, &tally).map(drop)
 }
@@ -209,6 +221,7 @@ const fn cause_number(cause: &Cause) -> i64 {
         Cause::Poll => 0,
         Cause::ProxiedRead(_) => 1,
         Cause::ProxiedWrite(_) => 2,
+        Cause::Backfill => 3,
     }
 }
 
@@ -219,6 +232,7 @@ pub(super) fn cause_of(number: i64, request_id: Option<String>) -> Option<Cause>
         0 => Some(Cause::Poll),
         1 => request_id.map(Cause::ProxiedRead),
         2 => request_id.map(Cause::ProxiedWrite),
+        3 => Some(Cause::Backfill),
         _ => None,
     }
 }

@@ -92,6 +92,14 @@ impl Sqlite {
         let left = lanes.into_iter().filter(|(lane, _)| !self.is_active(*lane));
         let left: Vec<i64> = left.map(|(lane, _)| lane).collect();
         for lane in left {
+            self.write(1, move |connection| {
+                let sql = "DELETE FROM backfills WHERE lane = ?1 AND since < ?2";
+                connection
+                    .prepare_cached(sql)?
+                    .execute([lane, cutoff.as_millis()])?;
+                Ok(())
+            })
+            .await?;
             loop {
                 let sql = "SELECT lane, event FROM parked
                     WHERE lane = ?1 AND state < 2 AND committed_at < ?2 LIMIT ?3";
@@ -121,7 +129,7 @@ impl Sqlite {
             now: now.as_millis(),
             cutoff: cutoff.as_millis(),
             floors: self
-                .read(move |connection| floors(connection, &active))
+                .read(move |connection| Floors::read(connection, &active))
                 .await?,
             from: 0,
             expired: Vec::new(),
@@ -231,41 +239,65 @@ fn forget_partitions(connection: &Connection, cutoff: Timestamp) -> Result<bool,
     Ok(left.len() == ROWS)
 }
 
-/// By source, the lowest watermark of its active lanes: events after it are pending.
-fn floors(
-    connection: &Connection,
-    active: &HashSet<LaneId>,
-) -> Result<HashMap<i64, i64>, StoreError> {
-    let sql = "SELECT id, source, watermark FROM lanes";
-    let mut query = connection.prepare_cached(sql)?;
-    let mut rows = query.query([])?;
-    let mut floors = HashMap::new();
-    while let Some(row) = rows.next()? {
-        if active.contains(&LaneId(row.get(0)?)) {
-            let watermark: i64 = row.get(2)?;
-            let floor = floors.entry(row.get(1)?).or_insert(watermark);
-            *floor = watermark.min(*floor);
+/// Where active lanes stand: events after that are pending.
+struct Floors {
+    /// By source, the lowest watermark.
+    of_all: HashMap<i64, i64>,
+    /// Each watermark.
+    of_one: HashMap<i64, i64>,
+}
+
+impl Floors {
+    fn read(connection: &Connection, active: &HashSet<LaneId>) -> Result<Self, StoreError> {
+        let sql = "SELECT id, source, watermark FROM lanes";
+        let mut query = connection.prepare_cached(sql)?;
+        let mut rows = query.query([])?;
+        let (mut of_all, mut of_one) = (HashMap::new(), HashMap::new());
+        while let Some(row) = rows.next()? {
+            let lane: i64 = row.get(0)?;
+            if active.contains(&LaneId(lane)) {
+                let watermark: i64 = row.get(2)?;
+                let floor = of_all.entry(row.get(1)?).or_insert(watermark);
+                *floor = watermark.min(*floor);
+                of_one.insert(lane, watermark);
+            }
         }
+        Ok(Self { of_all, of_one })
     }
-    Ok(floors)
+
+    /// Of the events of a source that all lanes hear, or this one alone.
+    fn of(&self, source: i64, lane: Option<i64>) -> i64 {
+        let floor = match lane {
+            Some(lane) => self.of_one.get(&lane),
+            None => self.of_all.get(&source),
+        };
+        floor.copied().unwrap_or(i64::MAX)
+    }
+}
+
+/// An event that may go.
+struct Expired {
+    position: i64,
+    key: i64,
+    /// Whether a reader of the feed had it to read.
+    is_in_feed: bool,
 }
 
 /// Looks for events that may go, commit by commit from the oldest.
 struct Search {
     now: i64,
     cutoff: i64,
-    floors: HashMap<i64, i64>,
+    floors: Floors,
     /// Position of the first commit not looked at.
     from: i64,
-    /// Position and key of events that may go.
-    expired: Vec<(i64, i64)>,
+    expired: Vec<Expired>,
     is_done: bool,
 }
 
 impl Search {
     /// Looks at some commits and finds at most [`ROWS`] events.
     fn step(&mut self, connection: &Connection) -> Result<(), StoreError> {
-        let sql = "SELECT position, generation, source, count, at FROM commits NOT INDEXED
+        let sql = "SELECT position, generation, source, count, at, lane FROM commits NOT INDEXED
             WHERE position >= ?1 ORDER BY position LIMIT ?2";
         let mut query = connection.prepare_cached(sql)?;
         let mut rows = query.query([self.from, stored(ROWS)])?;
@@ -280,7 +312,8 @@ impl Search {
                 return Ok(());
             }
             if at < self.cutoff {
-                self.expire(connection, (row.get(1)?, row.get(2)?, row.get(3)?))?;
+                let heard_by = (row.get(2)?, row.get(5)?);
+                self.expire(connection, (row.get(1)?, row.get(3)?), heard_by)?;
                 if self.expired.len() >= ROWS {
                     // The rest of this commit is for the next step.
                     return Ok(());
@@ -296,11 +329,11 @@ impl Search {
     fn expire(
         &mut self,
         connection: &Connection,
-        (generation, source, count): (i64, i64, i64),
+        (generation, count): (i64, i64),
+        (source, lane): (i64, Option<i64>),
     ) -> Result<(), StoreError> {
         let first = EventKey::new(generation, 0).number();
-        let floor = self.floors.get(&source).copied().unwrap_or(i64::MAX);
-        let last = floor.min(first + count - 1);
+        let last = self.floors.of(source, lane).min(first + count - 1);
         let sql = "SELECT key FROM events WHERE key BETWEEN ?1 AND ?2
                 AND NOT EXISTS (SELECT 1 FROM lanes CROSS JOIN parked
                     ON parked.lane = lanes.id AND parked.event = events.key
@@ -310,19 +343,23 @@ impl Search {
         let room = ROWS - self.expired.len();
         let keys = query.query_map([first, last, source, stored(room)], |row| row.get(0))?;
         for key in keys {
-            self.expired.push((self.from, key?));
+            self.expired.push(Expired {
+                position: self.from,
+                key: key?,
+                is_in_feed: lane.is_none(),
+            });
         }
         Ok(())
     }
 }
 
 /// Deletes events, commits that have none left, and moves the oldest cursor of the feed.
-fn delete_events(connection: &Connection, expired: &[(i64, i64)]) -> Result<u64, StoreError> {
+fn delete_events(connection: &Connection, expired: &[Expired]) -> Result<u64, StoreError> {
     let sql = "DELETE FROM events WHERE key = ?1";
     let mut delete = connection.prepare_cached(sql)?;
     let mut commits = HashSet::new();
     let mut count = 0;
-    for (position, key) in expired {
+    for Expired { position, key, .. } in expired {
         count += delete.execute([key])?;
         commits.insert((position, EventKey::from_number(*key).generation()));
     }
@@ -334,13 +371,15 @@ fn delete_events(connection: &Connection, expired: &[(i64, i64)]) -> Result<u64,
         let last = EventKey::new(generation, ORDINAL_MAX).number();
         delete.execute([*position, first, last])?;
     }
-    if let Some((position, key)) = expired.iter().max() {
+    let of_feed = expired.iter().filter(|expired| expired.is_in_feed);
+    let of_feed = of_feed.map(|expired| (expired.position, expired.key));
+    if let Some((position, key)) = of_feed.max() {
         let sql = "UPDATE meta SET gone_position = ?1, gone_ordinal = ?2
             WHERE (gone_position, gone_ordinal) < (?1, ?2)";
-        let ordinal = i64::from(EventKey::from_number(*key).ordinal());
+        let ordinal = i64::from(EventKey::from_number(key).ordinal());
         connection
             .prepare_cached(sql)?
-            .execute([*position, ordinal])?;
+            .execute([position, ordinal])?;
     }
     Ok(counted(stored(count)))
 }

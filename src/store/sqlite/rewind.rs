@@ -39,7 +39,8 @@ fn find(
     sequence: i64,
 ) -> Result<Result<EventKey, Rewound>, StoreError> {
     let sql = "SELECT generation, first_sequence FROM commits INDEXED BY commits_of_source
-        WHERE source = ?1 AND first_sequence + count > ?2 ORDER BY generation LIMIT 1";
+        WHERE source = ?1 AND first_sequence + count > ?2 AND lane IS NULL
+        ORDER BY generation LIMIT 1";
     let mut query = connection.prepare_cached(sql)?;
     let commit = query.query_one([source.0, sequence], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))

@@ -83,6 +83,8 @@ impl Sqlite {
                 let sql = "UPDATE lanes SET watermark = max(watermark, ?2) WHERE id = ?1";
                 let mut raise = connection.prepare_cached(sql)?;
                 raise.execute([lane.0, newest.number()])?;
+                let sql = "DELETE FROM backfills WHERE lane = ?1";
+                connection.prepare_cached(sql)?.execute([lane.0])?;
             }
             Ok(lanes)
         };
@@ -352,6 +354,7 @@ pub(super) fn ahead(
 ) -> Result<Option<(i64, String, Timestamp)>, StoreError> {
     let sql = "SELECT kind, subject, at FROM lanes
             JOIN commits ON commits.generation = ?3 AND commits.source = lanes.source
+                AND (commits.lane IS NULL OR commits.lane = lanes.id)
             JOIN events ON key = ?2
         WHERE lanes.id = ?1 AND key > watermark AND NOT EXISTS
             (SELECT 1 FROM attempts WHERE lane = ?1 AND event = ?2 AND outcome IN (?4, ?5, ?6))";

@@ -66,7 +66,7 @@ async fn nobody_sees_half_of_a_large_poll() {
     assert_eq!(feed(&store, 100).await.len(), 2);
     assert_eq!(
         store
-            .scan(issues.id, crate::event::EventKey::START, 999)
+            .scan((issues.id, None), crate::event::EventKey::START, 999)
             .await
             .expect("scans")
             .len(),
@@ -209,7 +209,7 @@ async fn damaged_event_does_not_hide_its_neighbours() {
         })
         .await
         .expect("writes");
-    let scanned = store.scan(issues.id, EventKey::START, 10).await;
+    let scanned = store.scan((issues.id, None), EventKey::START, 10).await;
     let scanned = scanned.expect("scans");
     let whole: Vec<bool> = scanned.iter().map(|found| found.event.is_some()).collect();
     assert_eq!(whole, [true, false, true]);

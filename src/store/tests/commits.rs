@@ -363,7 +363,10 @@ async fn small_commits_are_told_as_a_scan_would_read_them() {
         let told = fresh.try_recv().expect("told before the answer");
         assert_eq!((told.source, told.after), (issues.id, after));
         assert_eq!(told.position, *store.position().borrow());
-        let read = store.scan(issues.id, after, 100).await.expect("reads");
+        let read = store
+            .scan((issues.id, None), after, 100)
+            .await
+            .expect("reads");
         assert_eq!(format!("{:?}", told.events), format!("{read:?}"));
         after = read.last().expect("events").key;
     }

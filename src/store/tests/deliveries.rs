@@ -61,10 +61,13 @@ async fn scan_goes_on_where_it_ended_and_brings_small_events_along() {
         .await
         .expect("commits");
     let head = store
-        .scan(issues.id, EventKey::START, 2)
+        .scan((issues.id, None), EventKey::START, 2)
         .await
         .expect("scans");
-    let rest = store.scan(issues.id, head[1].key, 10).await.expect("scans");
+    let rest = store
+        .scan((issues.id, None), head[1].key, 10)
+        .await
+        .expect("scans");
     assert_eq!((head.len(), rest.len()), (2, 4));
     assert_eq!(rest[0].key, events[2].key);
     assert_eq!(rest[3].kind, Kind::Deleted);

@@ -1,5 +1,6 @@
 //! The store's promises, through its verbs alone: what another database must keep as well.
 
+mod backfill;
 mod commits;
 mod deliveries;
 mod feed;
@@ -141,7 +142,9 @@ pub(super) async fn subjects(store: &Store, source: &SourceState) -> Vec<String>
 }
 
 pub(super) async fn scan(store: &Store, source: &SourceState) -> Vec<Scanned> {
-    let scanned = store.scan(source.id, EventKey::START, SCAN_MAX).await;
+    let scanned = store
+        .scan((source.id, None), EventKey::START, SCAN_MAX)
+        .await;
     scanned.expect("scans")
 }
 

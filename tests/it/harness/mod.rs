@@ -3,6 +3,7 @@
 //! Decides how long anything may take and how it is waited for: on conditions, with a deadline,
 //! never for a fixed time. Ports are 0 everywhere, so all tests run at once.
 
+mod api;
 mod clocked;
 mod doorbell;
 mod egress;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::task::JoinHandle;
 
+pub(crate) use api::{get, post, send};
 pub(crate) use clocked::{Clocked, Comparing, Showing};
 pub(crate) use doorbell::{Corpse, Doorbell, Process, poll, run, run_to_end};
 pub(crate) use egress::Egress;

@@ -74,6 +74,7 @@ impl Disk {
     fn fresh(&self, after: EventKey) -> Fresh {
         let all = ScanJob {
             lane: 0,
+            id: LaneId(0),
             source: SourceId(0),
             after,
             limit: usize::MAX,
