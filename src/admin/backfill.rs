@@ -88,16 +88,15 @@ async fn from_snapshot(parts: &Parts, name: &str, sources: Option<Vec<String>>) 
         _ => Kind::Created,
     };
     let hears = |source: &Name| endpoint.hears(&kind(source).event_type(source.as_str()));
-    let wanted: BTreeMap<&Name, SourceId> = match &sources {
-        Some(named) => named
-            .iter()
-            .map(|source| known(parts, source))
-            .collect::<Result<_, _>>()?,
-        None => {
-            let all = parts.sources.iter().filter(|(source, _)| hears(source));
-            all.map(|(source, id)| (source, *id)).collect()
+    let mut wanted: BTreeMap<&Name, SourceId> = BTreeMap::new();
+    if let Some(named) = &sources {
+        for source in named {
+            wanted.extend([known(parts, source)?]);
         }
-    };
+    } else {
+        let all = parts.sources.iter().filter(|(source, _)| hears(source));
+        wanted.extend(all.map(|(source, id)| (source, *id)));
+    }
     let unheard = |source: &Name| {
         let event_type = kind(source).event_type(source.as_str());
         let told = format!("endpoint `{name}` does not hear `{event_type}`: see its `events`");

@@ -12,6 +12,9 @@
 //! no row per endpoint, a claim costs no write, and a delivered webhook costs one appended row.
 //! What cannot be delivered now is parked: one row with the attempt count and the time of the next
 //! attempt, or as waiting behind an earlier event of its subject, or as a dead letter.
+//!
+//! A commit may name one lane: then no other, and no reader of the feed, sees its events, and they take
+//! no number. So an endpoint is told all there is by the same means as what happens.
 
 mod backfill;
 mod listed;

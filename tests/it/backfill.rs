@@ -119,11 +119,8 @@ async fn a_new_endpoint_is_told_every_item_once_over_kills_and_nobody_else_hears
     .await;
     change(&doorbell, "second").await;
     let doorbell = doorbell.kill().await.restart().await;
-    assert_eq!(
-        told(&doorbell).await,
-        Some(waits),
-        "and no more before they are taken"
-    );
+    let same = told(&doorbell).await;
+    assert_eq!(same, Some(waits), "and no more before they are taken");
     new.now(Behaviour::RefusingEach(3));
     wait_until("all are told", async || {
         told(&doorbell).await.is_none().then_some(())
@@ -146,12 +143,12 @@ async fn a_new_endpoint_is_told_every_item_once_over_kills_and_nobody_else_hears
     assert_eq!(feed.len(), story.len());
 }
 
-#[tokio::test]
-async fn documents_and_bare_digests_are_told_too_and_what_makes_no_sense_is_refused() {
+/// A list, a document and a list of which only digests are kept, all polled. `ops` hears nothing of
+/// what there is.
+async fn of_all_sorts(ops: &Receiver, new: &Receiver) -> (Upstream, Doorbell) {
     let upstream = Upstream::serving("/tickets", vec![item(1, "one"), item(2, "two")]).await;
     upstream.also_serving("/page", vec![json!("some"), json!("document")]);
     upstream.also_serving("/large", vec![item(3, "three")]);
-    let (ops, new) = (Receiver::accepting().await, Receiver::accepting().await);
     let more = r#"
 [sources.page]
 upstream = "tracker"
@@ -165,67 +162,37 @@ items = "$[*]"
 id = "$.id"
 keep = "digests"
 "#;
-    let config = tickets(&upstream, &ops, "")
-        .replace("[sources", "events = [\"tickets.updated\"]\n[sources");
-    let doorbell = Doorbell::start(&(config + more + &late(&new))).await;
+    let events = "events = [\"tickets.updated\"]\n[sources";
+    let config = tickets(&upstream, ops, "").replace("[sources", events);
+    let doorbell = Doorbell::start(&(config + more + &late(new))).await;
     for source in ["tickets", "page", "large"] {
         doorbell.poll(source).await;
     }
-    for (endpoint, body, expected) in [
-        ("nobody", json!({"from": "snapshot"}), 404),
-        (
-            "late",
-            json!({"from": "snapshot", "sources": ["none"]}),
-            404,
-        ),
-        ("late", json!({"from": "snapshot", "sources": []}), 409),
-        (
-            "ops",
-            json!({"from": "snapshot", "sources": ["tickets"]}),
-            409,
-        ),
-        ("ops", json!({"from": "snapshot"}), 409),
-        ("late", json!({"from": "now"}), 400),
-        (
-            "late",
-            json!({"from": "snapshot", "source": "tickets"}),
-            400,
-        ),
-        ("late", json!({"from": "snapshot", "from_sequence": 1}), 400),
-        (
-            "late",
-            json!({"from": "snapshot", "sources": "tickets"}),
-            400,
-        ),
-        ("late", json!({"sources": ["tickets"]}), 400),
-        ("late", json!({}), 400),
-    ] {
-        let path = format!("endpoints/{endpoint}/backfill");
-        let (status, answer) = post(&doorbell, &path, body.clone()).await;
-        assert_eq!(status, expected, "{body}: {answer}");
-    }
-    let named = json!({"from": "snapshot", "sources": ["page", "large", "page"]});
-    let (status, answer) = post(&doorbell, "endpoints/late/backfill", named).await;
-    assert_eq!(status, 202, "{answer}");
+    (upstream, doorbell)
+}
+
+#[tokio::test]
+async fn documents_and_bare_digests_are_told_too() {
+    let (ops, new) = (Receiver::accepting().await, Receiver::accepting().await);
+    let (_upstream, doorbell) = of_all_sorts(&ops, &new).await;
+    let begin = async |ask: Value| {
+        let (status, answer) = post(&doorbell, "endpoints/late/backfill", ask).await;
+        assert_eq!(status, 202, "{answer}");
+    };
+    begin(json!({"from": "snapshot", "sources": ["page", "large", "page"]})).await;
     new.until_accepted(2).await;
     wait_until("all are told", async || {
         told(&doorbell).await.is_none().then_some(())
     })
     .await;
-    let all = json!({"from": "snapshot"});
-    let (status, answer) = post(&doorbell, "endpoints/late/backfill", all).await;
-    assert_eq!(status, 202, "{answer}");
+    begin(json!({"from": "snapshot"})).await;
     let rings = new.until_accepted(2 + 4).await;
-    let mut told: Vec<(&str, &str, Option<&Value>)> = rings
-        .iter()
-        .map(|ring| {
-            (
-                ring.event_type(),
-                ring.subject(),
-                ring.event["data"].get("current"),
-            )
-        })
-        .collect();
+    let mut told: Vec<(&str, &str, Option<&Value>)> = Vec::new();
+    for ring in &rings {
+        let current = ring.event["data"].get("current");
+        told.push((ring.event_type(), ring.subject(), current));
+        assert!(ring.event["data"]["digest"].is_string() && ring.sequence() == 0);
+    }
     told.sort_by_key(|(event_type, subject, _)| (*event_type, *subject));
     let (one, two) = (item(1, "one"), item(2, "two"));
     let page = json!(["some", "document"]);
@@ -238,9 +205,42 @@ keep = "digests"
         ("tickets.created", "00002", Some(&two)),
     ];
     assert_eq!(told, expected);
-    let has_digest = |ring: &Ring| ring.event["data"]["digest"].is_string();
-    assert!(rings.iter().all(has_digest) && rings.iter().all(|ring| ring.sequence() == 0));
     assert_eq!(ops.rings().len(), 0);
-    let (status, _) = send(&doorbell, "DELETE", "endpoints/late/backfill", None).await;
-    assert_eq!(status, 204);
+}
+
+#[tokio::test]
+async fn a_backfill_that_makes_no_sense_is_refused_and_one_under_way_is_ended() {
+    let (ops, new) = (Receiver::accepting().await, Receiver::refusing().await);
+    let (upstream, doorbell) = of_all_sorts(&ops, &new).await;
+    let of = |sources: Value| json!({"from": "snapshot", "sources": sources});
+    for (endpoint, body, expected) in [
+        ("nobody", json!({"from": "snapshot"}), 404),
+        ("late", of(json!(["none"])), 404),
+        ("late", of(json!([])), 409),
+        ("ops", of(json!(["tickets"])), 409),
+        ("ops", json!({"from": "snapshot"}), 409),
+        ("late", json!({"from": "now"}), 400),
+        ("late", json!({"from": "snapshot", "source": "page"}), 400),
+        ("late", json!({"from": "snapshot", "from_sequence": 1}), 400),
+        ("late", of(json!("tickets")), 400),
+        ("late", json!({"sources": ["tickets"]}), 400),
+        ("late", json!({}), 400),
+    ] {
+        let path = format!("endpoints/{endpoint}/backfill");
+        let (status, answer) = post(&doorbell, &path, body.clone()).await;
+        assert_eq!(status, expected, "{body}: {answer}");
+    }
+    new.now(Behaviour::Stalling);
+    upstream.change("/tickets", |list| {
+        list.extend((10..ITEMS).map(|id| item(id, "more")));
+    });
+    doorbell.poll("tickets").await;
+    let path = "endpoints/late/backfill";
+    let (status, answer) = post(&doorbell, path, of(json!(["tickets"]))).await;
+    assert_eq!(status, 202, "{answer}");
+    for (method, endpoint, expected) in [("DELETE", "late", 204), ("GET", "nobody", 404)] {
+        let path = format!("endpoints/{endpoint}/backfill");
+        assert_eq!(send(&doorbell, method, &path, None).await.0, expected);
+    }
+    assert_eq!(told(&doorbell).await, None);
 }

@@ -1,8 +1,8 @@
 //! A new endpoint is told what there is: the items of snapshots, as events that it alone hears.
 //!
-//! They stand in the log beside the others, under commits that name their lane, so that whatever
-//! delivers, lists and forgets events does so with them: an id has one body, and what changes an
-//! item later has a later key. They take no number of their source: the feed is as without them.
+//! They stand in the log beside the others, under commits that name their lane. So whatever delivers,
+//! lists and forgets events does so with them: an id has one body, and what changes an item later has
+//! a later key. They take no number of their source: the feed is as without them.
 //!
 //! A reader prepares a chunk, and the writer takes what of it still stands in the snapshot. The place
 //! moves on in the same transaction, so that a process that dies goes on where it was.

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Items of one step.
+const CHUNK: u64 = CHUNK_CHANGES as u64;
+
 /// Tells a lane until nothing more is told; how often that took.
 async fn tell(store: &Store, lane: &LaneState) -> (u64, BackfillStep) {
     let mut told = 0;
@@ -27,81 +30,77 @@ async fn heard(store: &Store, source: &SourceState, lane: &LaneState) -> Vec<Eve
     events.map(|one| one.event.expect("it is small")).collect()
 }
 
-#[tokio::test]
-async fn every_item_is_told_once_to_one_lane_and_the_feed_is_as_without() {
-    let place = Place::new();
+/// A lane that is told 300 items, after 302 events; between two lives two more happen.
+async fn told_over_two_lives(place: &Place) -> (Store, SourceState, LaneState) {
     let store = place.open().await;
     let issues = source(&store, "issues").await;
-    let other = lane(&store, "other", &issues).await;
-    store
-        .commit(place.poll(&issues, many(300)))
-        .await
-        .expect("commits");
+    lane(&store, "other", &issues).await;
+    let commit = async |changes| {
+        let poll = place.poll(&issues, changes);
+        store.commit(poll).await.expect("commits");
+    };
+    commit(many(300)).await;
     let changes = vec![deleted("i00007"), put(Kind::Updated, "i00008", "[8]")];
-    store
-        .commit(place.poll(&issues, changes))
-        .await
-        .expect("commits");
-    let before = feed(&store, 1_000).await.len();
+    commit(changes).await;
     let late = lane(&store, "late", &issues).await;
     assert_eq!(begin(&store, "late", &[&issues]).await, Backfillable::Begun);
     let first = store.backfill(late.id).await.expect("steps");
-    assert_eq!(first, BackfillStep::Told(64));
+    assert_eq!(first, BackfillStep::Told(CHUNK));
     let progress = store.backfills().await.expect("reads").remove(0);
-    assert_eq!((progress.told, progress.items), (64, 299));
-
-    // A life later it goes on, and what happens meanwhile comes where it belongs.
-    let change = vec![put(Kind::Updated, "i00001", "[1]"), created("z")];
-    store
-        .commit(place.poll(&issues, change))
-        .await
-        .expect("commits");
+    assert_eq!((progress.told, progress.items), (CHUNK, 299));
+    let changes = vec![put(Kind::Updated, "i00001", "[1]"), created("z")];
+    commit(changes).await;
     store.close().await;
     let store = place.open().await;
-    let late = lane(&store, "late", &issues).await;
-    let ended = BackfillStep::Ended(300);
-    assert_eq!(tell(&store, &late).await.1, ended);
+    assert_eq!(tell(&store, &late).await.1, BackfillStep::Ended(300));
     assert_eq!(store.backfills().await.expect("reads"), []);
+    (store, issues, late)
+}
 
+#[tokio::test]
+async fn every_item_is_told_once_as_it_is_and_before_what_changes_it() {
+    let place = Place::new();
+    let (store, issues, late) = told_over_two_lives(&place).await;
     let events = heard(&store, &issues, &late).await;
-    let told: Vec<&Event> = events
-        .iter()
-        .filter(|event| event.cause == Cause::Backfill)
-        .collect();
+    let told = events.iter().filter(|one| one.cause == Cause::Backfill);
+    let told: Vec<&Event> = told.collect();
     let subjects: Vec<&str> = told.iter().map(|event| &*event.subject).collect();
     assert_eq!(subjects.len(), 300);
     assert!(subjects.is_sorted() && !subjects.contains(&"i00007"));
     let eighth = told.iter().find(|event| &*event.subject == "i00008");
     let eighth = eighth.expect("it is there");
-    let digest = digest("[8]");
-    let content = format!(r#""current":[8],"digest":"{digest}""#);
+    let content = format!(r#""current":[8],"digest":"{}""#, digest("[8]"));
     assert_eq!((&*eighth.content, eighth.sequence), (&*content, 302));
     assert_eq!(told[299].sequence, 304, "as of the newest event");
-    // Of the item that changed the state that was told comes before the change.
     let of_first = events.iter().filter(|event| &*event.subject == "i00001");
     let of_first: Vec<u64> = of_first.map(|event| event.sequence).collect();
     assert_eq!(of_first, [2, 302, 303]);
-
-    let all = feed(&store, 1_000).await;
-    assert_eq!(all.len(), before + 2);
-    let numbers: Vec<u64> = all.iter().map(|event| event.sequence).collect();
-    assert_eq!(numbers, (1..=304).collect::<Vec<_>>());
-    assert!(heard(&store, &issues, &other).await.len() == all.len());
-    assert_eq!(other.ahead, []);
-    let other = lane(&store, "other", &issues).await;
-    let ahead: u64 = other.ahead.iter().map(|(_, count)| count).sum();
-    assert_eq!(ahead, 304);
-    let late = lane(&store, "late", &issues).await;
-    let ahead: u64 = late.ahead.iter().map(|(_, count)| count).sum();
-    assert_eq!(ahead, 302, "what was told, and two changes");
     // By its id everybody finds it, as where thin payloads link to.
     let found = store.event(told[0].id).await.expect("reads");
     assert_eq!(found.expect("it is there").cause, Cause::Backfill);
+}
+
+#[tokio::test]
+async fn nobody_else_hears_what_is_told_and_it_takes_no_number() {
+    let place = Place::new();
+    let (store, issues, late) = told_over_two_lives(&place).await;
+    let all = feed(&store, 1_000).await;
+    let numbers: Vec<u64> = all.iter().map(|event| event.sequence).collect();
+    assert_eq!(numbers, (1..=304).collect::<Vec<_>>());
+    let other = lane(&store, "other", &issues).await;
+    assert_eq!(heard(&store, &issues, &other).await.len(), all.len());
+    let ahead = |lane: &LaneState| lane.ahead.iter().map(|(_, count)| count).sum::<u64>();
+    assert_eq!(ahead(&other), 304);
+    assert_eq!(late.ahead, [], "it begins after what has happened");
+    let late = lane(&store, "late", &issues).await;
+    assert_eq!(ahead(&late), 302, "what was told, and two changes");
     // Who asks for events from a number on gets those that have one.
-    let rewound = store.rewind(&name("late"), issues.id, 303).await;
-    assert_eq!(rewound.expect("writes"), Rewound::Done);
-    let rewound = store.rewind(&name("late"), issues.id, 305).await;
-    assert_eq!(rewound.expect("writes"), Rewound::Ahead(304));
+    let rewind = async |sequence| {
+        let rewound = store.rewind(&name("late"), issues.id, sequence).await;
+        rewound.expect("writes")
+    };
+    assert_eq!(rewind(303).await, Rewound::Done);
+    assert_eq!(rewind(305).await, Rewound::Ahead(304));
 }
 
 #[tokio::test]
@@ -188,12 +187,12 @@ async fn who_hears_nothing_or_is_told_already_is_not_told_and_dropping_a_backlog
     assert_eq!(step().await, BackfillStep::Stopped);
 
     begin(&store, "late", &[&a]).await;
-    assert_eq!(step().await, BackfillStep::Told(64));
+    assert_eq!(step().await, BackfillStep::Told(CHUNK));
     assert_eq!(store.end_backfills(&name("other")).await.expect("ends"), 0);
     assert_eq!(store.end_backfills(&name("late")).await.expect("ends"), 1);
     assert_eq!(step().await, BackfillStep::Stopped);
     let waits = lane(&store, "late", &a).await;
-    assert_eq!(waits.ahead, [(Kind::Created, 64)], "it was told those");
+    assert_eq!(waits.ahead, [(Kind::Created, CHUNK)], "it was told those");
 }
 
 #[tokio::test]
@@ -211,14 +210,14 @@ async fn what_was_told_is_kept_while_it_waits_and_forgotten_without_a_gap_in_the
         .settle(up_to(&other, &events[9]))
         .await
         .expect("settles");
-    let late = lane(&store, "late", &issues).await;
-    begin(&store, "late", &[&issues]).await;
-    tell(&store, &late).await;
     let page = EventQuery {
         limit: 1_000,
         ..EventQuery::default()
     };
     let next = store.events(page).await.expect("reads").next;
+    let late = lane(&store, "late", &issues).await;
+    begin(&store, "late", &[&issues]).await;
+    tell(&store, &late).await;
     let id = DeliveryId {
         lane: late.id,
         event: heard(&store, &issues, &late).await[10].id.key(),
