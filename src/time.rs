@@ -88,6 +88,20 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Serializes a time as people read it, where the number is for machines.
+///
+/// # Errors
+/// The serializer's.
+pub fn as_text<S: serde::Serializer>(
+    time: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.collect_str(time),
+        None => serializer.serialize_none(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -86,9 +86,32 @@ impl Inbox {
     }
 }
 
+/// Whether an endpoint is worth trying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Breaker {
+    /// It is.
+    Closed,
+    /// It only fails, and waits for its next probe.
+    Open,
+    /// A probe is on its way.
+    HalfOpen,
+}
+
+/// How much an endpoint bears.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bearing {
+    pub(super) breaker: Breaker,
+    pub(super) opened_at: Option<Timestamp>,
+    pub(super) next_probe: Option<Timestamp>,
+    /// Attempts at once.
+    pub(super) concurrency: usize,
+}
+
 /// How an endpoint stands, for those who ask.
 #[derive(Debug)]
 pub(super) struct Board {
+    bearing: Mutex<Bearing>,
     is_enabled: AtomicBool,
     is_paused: AtomicBool,
     pending: AtomicU64,
@@ -101,8 +124,15 @@ const NOTHING: i64 = i64::MIN;
 
 // Each value stands for itself, so `Relaxed` is enough.
 impl Board {
-    pub(super) fn new((is_enabled, is_paused): (bool, bool)) -> Self {
+    /// Of an endpoint that bears so many attempts at once.
+    pub(super) fn new((is_enabled, is_paused): (bool, bool), concurrency: usize) -> Self {
         Self {
+            bearing: Mutex::new(Bearing {
+                breaker: Breaker::Closed,
+                opened_at: None,
+                next_probe: None,
+                concurrency,
+            }),
             is_enabled: AtomicBool::new(is_enabled),
             is_paused: AtomicBool::new(is_paused),
             pending: AtomicU64::new(0),
@@ -128,6 +158,14 @@ impl Board {
     /// Whether attempts are made.
     pub(super) fn is_rung(&self) -> bool {
         self.is_enabled() && !self.is_paused()
+    }
+
+    pub(super) fn bears(&self, bearing: Bearing) {
+        *self.bearing.lock() = bearing;
+    }
+
+    pub(super) fn bearing(&self) -> Bearing {
+        *self.bearing.lock()
     }
 
     pub(super) fn holds(&self, pending: u64, blocked: u64) {

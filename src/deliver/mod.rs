@@ -50,8 +50,9 @@ use crate::metrics::{DeliverMetrics, EndpointMetrics};
 use crate::name::Name;
 use crate::shutdown::{Phase, Shutdown};
 use crate::store::{Failing, Fresh, Position, SourceId, Store, StoreError};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, as_text};
 
+pub use board::Breaker;
 pub use steering::{Backlog, REPLAY_MAX, Replayed, SteerError};
 pub use trial::{Tried, try_endpoint};
 
@@ -139,6 +140,17 @@ pub struct EndpointStatus {
     pub oldest_pending_seconds: Option<u64>,
     /// Subjects whose later events wait for a retry.
     pub blocked_subjects: u64,
+    /// Attempts that it gets at once: fewer than configured after it asked for less, until it takes
+    /// what it gets.
+    pub concurrency: usize,
+    /// Whether it is worth trying.
+    pub breaker: Breaker,
+    /// Since when it is only probed; absent: it is not. After a restart it is as if then.
+    #[serde(serialize_with = "as_text")]
+    pub opened_at: Option<Timestamp>,
+    /// When the next probe may go, if none is on its way.
+    #[serde(serialize_with = "as_text")]
+    pub next_probe: Option<Timestamp>,
 }
 
 /// Where pokes of a source go: inboxes of endpoints and the lane in each.
@@ -207,9 +219,13 @@ impl Deliverer {
         let (parts, name) = (&self.parts, endpoint.name.as_str());
         let is_enabled = !switches.disabled.contains(name);
         let inbox = Arc::new(Inbox::default());
-        let board = Arc::new(Board::new((is_enabled, switches.paused.contains(name))));
+        let board = Arc::new(Board::new(
+            (is_enabled, switches.paused.contains(name)),
+            endpoint.concurrency,
+        ));
         let metrics = parts.metrics.endpoint(name);
         metrics.enabled(board.is_rung());
+        metrics.bears(endpoint.concurrency, false);
         let heard = heard(endpoint, &self.sources);
         for (lane, (source, _)) in heard.iter().enumerate() {
             let hearer = (Arc::clone(&inbox), lane);
@@ -257,6 +273,7 @@ impl Deliverer {
         let status = |shown: &Arc<Shown>| {
             let (pending, blocked_subjects) = shown.board.held();
             let oldest = shown.board.oldest_at().filter(|_| pending > 0);
+            let bearing = shown.board.bearing();
             EndpointStatus {
                 name: shown.name.to_string(),
                 url: shown.url.clone(),
@@ -265,6 +282,10 @@ impl Deliverer {
                 pending,
                 oldest_pending_seconds: oldest.map(|at| now.since(at).as_secs()),
                 blocked_subjects,
+                concurrency: bearing.concurrency,
+                breaker: bearing.breaker,
+                opened_at: bearing.opened_at,
+                next_probe: bearing.next_probe,
             }
         };
         self.roster.shown.read().values().map(status).collect()

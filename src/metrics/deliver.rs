@@ -17,6 +17,8 @@ pub struct DeliverMetrics {
     blocked_subjects: IntGaugeVec,
     oldest_pending: IntGaugeVec,
     enabled: IntGaugeVec,
+    breaker_open: IntGaugeVec,
+    concurrency: IntGaugeVec,
 }
 
 /// Series of one endpoint, found once. Cheap to clone.
@@ -33,6 +35,8 @@ pub struct EndpointMetrics {
     blocked_subjects: IntGauge,
     oldest_pending: IntGauge,
     enabled: IntGauge,
+    breaker_open: IntGauge,
+    concurrency: IntGauge,
 }
 
 /// One attempt: from a loopback receiver to the longest usual timeout.
@@ -96,6 +100,15 @@ impl DeliverMetrics {
                 "Whether the endpoint is rung; 0 after it answered 410 or failed for too long, and while \
                  somebody has it paused or disabled.",
             ),
+            breaker_open: gauge(
+                "doorbell_endpoint_breaker_open",
+                "Whether the endpoint only fails and is only probed, until it accepts something.",
+            ),
+            concurrency: gauge(
+                "doorbell_endpoint_concurrency",
+                "Attempts that the endpoint gets at once; fewer than configured after it answered 429, \
+                 502, 503 or 504.",
+            ),
         }
     }
 
@@ -115,6 +128,8 @@ impl DeliverMetrics {
             blocked_subjects: self.blocked_subjects.with_label_values(&[name]),
             oldest_pending: self.oldest_pending.with_label_values(&[name]),
             enabled: self.enabled.with_label_values(&[name]),
+            breaker_open: self.breaker_open.with_label_values(&[name]),
+            concurrency: self.concurrency.with_label_values(&[name]),
         };
         series.enabled.set(1);
         series
@@ -167,6 +182,12 @@ impl EndpointMetrics {
     pub fn enabled(&self, is_enabled: bool) {
         self.enabled.set(i64::from(is_enabled));
     }
+
+    /// How many attempts at once the endpoint bears, and whether it is only probed.
+    pub fn bears(&self, concurrency: usize, is_open: bool) {
+        self.concurrency.set(gauged(concurrency as u64));
+        self.breaker_open.set(i64::from(is_open));
+    }
 }
 
 fn gauged(number: u64) -> i64 {
@@ -194,6 +215,8 @@ mod tests {
             r#"doorbell_delivery_blocked_subjects{endpoint="ops"} 0"#,
             r#"doorbell_delivery_oldest_pending_seconds{endpoint="ops"} 0"#,
             r#"doorbell_endpoint_enabled{endpoint="ops"} 1"#,
+            r#"doorbell_endpoint_breaker_open{endpoint="ops"} 0"#,
+            r#"doorbell_endpoint_concurrency{endpoint="ops"} 0"#,
         ] {
             assert!(scrape.contains(line), "{line} is missing in:\n{scrape}");
         }

@@ -59,7 +59,7 @@ use crate::metrics::PollMetrics;
 use crate::name::Name;
 use crate::shutdown::{Phase, Shutdown};
 use crate::store::{Store, StoreError};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, as_text};
 use crate::upstream::{Reason, Upstream, Upstreams};
 
 use agenda::Urge;
@@ -508,17 +508,6 @@ fn reasons() -> Vec<&'static str> {
 fn detections_max() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     processors.saturating_sub(1).clamp(1, DETECTIONS_MAX)
-}
-
-#[expect(clippy::ref_option, reason = "serde gives it so")]
-fn as_text<S: serde::Serializer>(
-    time: &Option<Timestamp>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => serializer.collect_str(time),
-        None => serializer.serialize_none(),
-    }
 }
 
 fn as_texts<S: serde::Serializer>(ids: &[EventId], serializer: S) -> Result<S::Ok, S::Error> {

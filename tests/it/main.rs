@@ -12,6 +12,7 @@ mod adaptive;
 mod admin;
 mod backfill;
 mod backlog;
+mod bearing;
 mod budget;
 mod choosing;
 mod covering;

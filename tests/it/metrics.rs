@@ -56,6 +56,7 @@ async fn every_series_of_a_configured_name_is_there_before_anything_happened() {
         ("doorbell_delivery_pending", &[endpoint]),
         ("doorbell_delivery_blocked_subjects", &[endpoint]),
         ("doorbell_delivery_oldest_pending_seconds", &[endpoint]),
+        ("doorbell_endpoint_breaker_open", &[endpoint]),
         ("doorbell_proxy_request_duration_seconds_count", &[route]),
         ("doorbell_proxy_upstream_duration_seconds_count", &[route]),
         (

@@ -30,6 +30,7 @@ pub(super) struct Breaker {
 
 #[derive(Debug)]
 struct Open {
+    since: Instant,
     /// Probes that failed, and the failure that opened it.
     failures: u32,
     /// When the next may go; `None`: one is on its way.
@@ -42,6 +43,7 @@ impl Breaker {
     /// down.
     pub(super) fn of(failing: Option<&Failing>, now: Instant) -> Self {
         let open = failing.is_some_and(is_enough).then_some(Open {
+            since: now,
             failures: 0,
             next: Some(now),
         });
@@ -50,6 +52,11 @@ impl Breaker {
 
     pub(super) fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Since when it is open, if it is: in this process.
+    pub(super) fn opened_at(&self) -> Option<Instant> {
+        self.open.as_ref().map(|open| open.since)
     }
 
     /// When the next probe may go, if it is open and none is on its way.
@@ -87,6 +94,7 @@ impl Breaker {
             return false;
         }
         self.open = Some(Open {
+            since: now,
             failures: 1,
             next: Some(now + PROBE.bound(1)),
         });

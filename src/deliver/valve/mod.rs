@@ -51,6 +51,17 @@ pub(super) enum Room {
     Probe,
 }
 
+/// How much it lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Attempts at once, at most.
+    pub(super) concurrency: usize,
+    /// Since when the endpoint is only probed, if it is; after a restart, since that.
+    pub(super) opened_at: Option<Instant>,
+    /// When the next probe may go; `None`: it is not open, or one is on its way.
+    pub(super) next_probe: Option<Instant>,
+}
+
 /// What a failure changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failed {
@@ -118,6 +129,15 @@ impl Valve {
             return self.breaker.next_probe().map(|next| next.max(rated));
         }
         (flying < self.slots.most(self.concurrency)).then_some(rated)
+    }
+
+    /// How much it lets through.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            concurrency: self.slots.most(self.concurrency),
+            opened_at: self.breaker.opened_at(),
+            next_probe: self.breaker.next_probe(),
+        }
     }
 
     /// Whether it is only probed.

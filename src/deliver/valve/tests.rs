@@ -162,3 +162,30 @@ fn new_settings_are_followed_and_the_same_ones_change_nothing() {
     );
     assert_eq!(valve.room(0, now), Room::For(2));
 }
+
+#[test]
+fn how_much_it_lets_through_is_told() {
+    let now = Instant::now();
+    let mut valve = Valve::new(&endpoint(None), None, now);
+    let standing = |concurrency, opened_at, next_probe| Standing {
+        concurrency,
+        opened_at,
+        next_probe,
+    };
+    assert_eq!(valve.standing(), standing(8, None, None));
+    valve.failed(Some(503), Timestamp::from_millis(0), now);
+    assert_eq!(valve.standing(), standing(4, None, None));
+    let opened = fail(&mut valve, now + SECOND, 19, SECOND);
+    let next = Some(opened + SECOND);
+    assert_eq!(valve.standing(), standing(4, Some(opened), next));
+    valve.probed();
+    assert_eq!(valve.standing(), standing(4, Some(opened), None));
+    let later = opened + SECOND * 2;
+    valve.probe_failed(later);
+    let next = Some(later + SECOND * 2);
+    assert_eq!(valve.standing(), standing(4, Some(opened), next));
+    valve.accepted();
+    assert_eq!(valve.standing(), standing(5, None, None));
+    let valve = Valve::new(&endpoint(None), Some(failing(20, SECOND * 10)), now);
+    assert_eq!(valve.standing(), standing(8, Some(now), Some(now)));
+}

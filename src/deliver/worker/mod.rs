@@ -5,6 +5,7 @@
 //! store does not take outcomes. All attempts of an endpoint run inside its one task: a webhook
 //! costs no spawn and no message between threads.
 
+mod bearing;
 mod errands;
 mod jobs;
 mod outcomes;
@@ -30,7 +31,7 @@ use super::lane::{Kinds, Lag, Start};
 use super::pace::{self, Pace};
 use super::queue::Queue;
 use super::steady::Steady;
-use super::valve::{Room, Valve};
+use super::valve::{Room, Standing, Valve};
 pub(in crate::deliver) use errands::Errand;
 use jobs::{Loaded, Report, reports};
 use words::Speech;
@@ -96,6 +97,7 @@ impl Worker {
         let now = Instant::now();
         let mut running = Running {
             valve: Valve::new(&self.endpoint, failing, now),
+            shown: None,
             steady: Steady::new(self.clock.now(), now),
             was_enabled: self.board.is_enabled(),
             probe: None,
@@ -128,6 +130,8 @@ struct Running {
     is_draining: bool,
     /// What the endpoint bears.
     valve: Valve,
+    /// What others see of that.
+    shown: Option<Standing>,
     /// The delivery that finds out whether the endpoint is back.
     probe: Option<DeliveryId>,
     steady: Steady,
@@ -191,6 +195,7 @@ impl Running {
             self.settle(settling);
         }
         self.publish();
+        self.show_bearing();
     }
 
     fn hear(&mut self, news: News) {
