@@ -501,3 +501,28 @@ async fn the_commands_ask_a_doorbell_at_work_and_a_replay_tells_how_far_it_is() 
         "{error}"
     );
 }
+
+/// Method: a replay of three steps, once where a person looks on and once where a program does.
+#[tokio::test]
+async fn a_terminal_shows_how_far_a_replay_is_and_a_program_hears_only_its_end() {
+    let upstream = Upstream::serving("/tickets", vec![]).await;
+    let receiver = Receiver::refusing().await;
+    let doorbell = rung(&upstream, &receiver, "").await;
+    upstream.change("/tickets", |list| {
+        list.extend((0..1_100).map(|id| ticket(id, "new")));
+    });
+    doorbell.poll("tickets").await;
+    doorbell.until_ended("ops", "dead", 1_100).await;
+    let url = doorbell.admin_url().to_owned();
+    let replay = ["replay", "ops", "--url", &url];
+    let (output, shown) = doorbell.corpse().ask_at_terminal(&replay).await;
+    let steps = [512, 1_024, 1_100].map(|count| format!("\r{count} of 1100 replayed"));
+    assert_eq!(shown, steps.concat() + "\r\n");
+    let end = "1100 deliveries ring once more\n";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), end);
+
+    doorbell.until_ended("ops", "dead", 2_200).await;
+    let output = doorbell.ask(&replay).await;
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), end);
+}

@@ -1,13 +1,16 @@
 //! doorbell as a process: the real binary, its folder, its log.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
 
 use parking_lot::Mutex;
+use rustix::pty::{self, OpenptFlags};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -85,13 +88,26 @@ impl Corpse {
 
     /// Runs `doorbell ARGUMENTS` on its configuration to its end.
     pub(crate) async fn ask(&self, arguments: &[&str]) -> Output {
+        ended(self.asking(arguments)).await
+    }
+
+    /// As [`Self::ask`], where standard error is a terminal; and what that showed.
+    pub(crate) async fn ask_at_terminal(&self, arguments: &[&str]) -> (Output, String) {
+        let (mut screen, terminal) = terminal();
+        let mut command = self.asking(arguments);
+        command.env_remove("NO_COLOR").stderr(terminal);
+        let output = ended(command).await;
+        let mut shown = Vec::new();
+        // Once nobody has the terminal any more the screen ends with an error.
+        let _ = screen.read_to_end(&mut shown);
+        (output, String::from_utf8_lossy(&shown).into_owned())
+    }
+
+    fn asking(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_doorbell"));
         command.args(arguments).arg("--config").arg(self.config());
         command.stdin(Stdio::null());
-        let running = tokio::task::spawn_blocking(move || command.output());
-        let output = tokio::time::timeout(DEADLINE, running).await;
-        let output = output.expect("the command ends by itself");
-        output.expect("no panic").expect("doorbell starts")
+        command
     }
 
     fn command(&self, verb: &str) -> Command {
@@ -107,6 +123,24 @@ impl Corpse {
     fn config(&self) -> PathBuf {
         self.folder.path().join("doorbell.toml")
     }
+}
+
+/// Runs a command that ends by itself.
+async fn ended(mut command: Command) -> Output {
+    let running = tokio::task::spawn_blocking(move || command.output());
+    let output = tokio::time::timeout(DEADLINE, running).await;
+    let output = output.expect("the command ends by itself");
+    output.expect("no panic").expect("doorbell starts")
+}
+
+/// A terminal, and the screen on which a person reads what is written there.
+fn terminal() -> (File, OwnedFd) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let screen = pty::openpt(flags).expect("a terminal");
+    pty::grantpt(&screen).expect("it is ours");
+    pty::unlockpt(&screen).expect("it is ours");
+    let terminal = pty::ioctl_tiocgptpeer(&screen, flags).expect("its other side");
+    (screen.into(), terminal)
 }
 
 /// A process that may not be ready yet.
@@ -264,11 +298,7 @@ impl Doorbell {
 
     /// Runs another process on the same folder to its end.
     pub(crate) async fn rival(&self) -> Output {
-        let mut command = self.process.corpse.command("run");
-        let running = tokio::task::spawn_blocking(move || command.output());
-        let output = tokio::time::timeout(DEADLINE, running).await;
-        let output = output.expect("a second process exits by itself");
-        output.expect("no panic").expect("doorbell starts")
+        ended(self.process.corpse.command("run")).await
     }
 
     /// SIGKILL.
