@@ -1,7 +1,5 @@
 //! Deliveries: where they stand, what came of their attempts, and what somebody wants of them.
 
-use std::cmp::Reverse;
-
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -30,9 +28,11 @@ const TYPE_BYTES_MAX: usize = 256;
 pub(super) struct DeliveriesQuery {
     state: Option<String>,
     endpoint: Option<String>,
+    after: Option<String>,
     limit: Option<usize>,
 }
 
+/// The newest first. `next` is the `after` of the request that goes on; null: that was all.
 pub(super) async fn deliveries(
     State(parts): State<Parts>,
     query: Result<Query<DeliveriesQuery>, QueryRejection>,
@@ -48,7 +48,7 @@ pub(super) async fn deliveries(
             ));
         }
     };
-    let limit = limit(query.limit)?;
+    let (limit, after) = (limit(query.limit)?, delivery_id(query.after)?);
     let config = parts.live.load_full();
     let endpoints: Vec<&Name> = match &query.endpoint {
         Some(name) => match config.endpoints.get_key_value(name.as_str()) {
@@ -64,15 +64,24 @@ pub(super) async fn deliveries(
             state,
             endpoint: endpoint.clone(),
             hears,
+            after,
             limit,
         };
         found.extend(parts.store.deliveries(query).await?);
         // The newest of all endpoints, so that none hides another; never more than two pages.
-        found.sort_unstable_by_key(|delivery| Reverse(delivery.id.event));
+        found.sort_unstable_by_key(|delivery| delivery.id.newest_first());
         found.truncate(limit);
     }
     let listed: Vec<Value> = found.iter().map(delivery_json).collect();
-    Ok(Json(json!({ "deliveries": listed })).into_response())
+    let last = found.last().filter(|_| found.len() == limit);
+    let next = last.map(|last| last.id.to_string());
+    Ok(Json(json!({ "deliveries": listed, "next": next })).into_response())
+}
+
+/// What is behind a page.
+fn delivery_id(after: Option<String>) -> Result<Option<DeliveryId>, Problem> {
+    let after = after.map(|text| text.parse::<DeliveryId>()).transpose();
+    after.map_err(|_| Problem::bad_request("`after` is the `next` of another answer"))
 }
 
 /// Where one delivery stands, and its attempts, oldest first.
@@ -172,10 +181,7 @@ impl Replay {
                 Problem::bad_request(format!("`{name}` looks like 2026-11-23T18:00:00Z"))
             }),
         };
-        let after = self.after.map(|text| text.parse::<DeliveryId>());
-        let after = after
-            .transpose()
-            .map_err(|_| Problem::bad_request("`after` is the `next` of another answer"))?;
+        let after = delivery_id(self.after)?;
         let config = parts.live.load();
         let Some((endpoint, _)) = config.endpoints.get_key_value(self.endpoint.as_str()) else {
             return Err(SteerError::Unknown(self.endpoint).into());

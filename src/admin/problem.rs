@@ -61,7 +61,7 @@ impl From<SteerError> for Problem {
     fn from(error: SteerError) -> Self {
         match error {
             SteerError::Unknown(_) => Self::not_found(error.to_string()),
-            SteerError::Busy | SteerError::Draining => {
+            SteerError::Busy | SteerError::Crowded | SteerError::Draining => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
             }
             SteerError::Store(error) => error.into(),

@@ -251,18 +251,28 @@ pub async fn deliveries(
     arguments: &DeliveriesArguments,
 ) -> anyhow::Result<ExitCode> {
     let api = Api::of(config, &arguments.remote)?;
-    let query = [
-        ("state", Some(arguments.state.clone())),
-        ("endpoint", arguments.endpoint.clone()),
-        ("limit", Some(arguments.limit.to_string())),
-    ];
-    let answer = api.get("deliveries", &query).await?;
+    let (mut deliveries, mut after) = (Vec::new(), None);
+    while deliveries.len() < arguments.limit {
+        let limit = (arguments.limit - deliveries.len()).min(1_000);
+        let query = [
+            ("state", Some(arguments.state.clone())),
+            ("endpoint", arguments.endpoint.clone()),
+            ("after", after),
+            ("limit", Some(limit.to_string())),
+        ];
+        let page = api.get("deliveries", &query).await?;
+        deliveries.extend_from_slice(list(&page, "deliveries"));
+        after = page["next"].as_str().map(str::to_owned);
+        if after.is_none() {
+            break;
+        }
+    }
     if arguments.remote.json {
-        say!("{answer}");
+        say!("{}", json!({ "deliveries": deliveries, "next": after }));
         return Ok(ExitCode::SUCCESS);
     }
     let paint = Paint::stdout();
-    for delivery in list(&answer, "deliveries") {
+    for delivery in &deliveries {
         let state = word(delivery, "state");
         let painted = match state.as_str() {
             "delivered" => paint.good(&state),

@@ -39,6 +39,9 @@ pub enum SteerError {
     /// Its attempts in flight take too long.
     #[error("attempts are in flight that take long: try again in a moment")]
     Busy,
+    /// So much waits to be sent to it already that nothing is replayed beside it.
+    #[error("too many deliveries wait for the endpoint: try again when it has taken some")]
+    Crowded,
     /// It is being ended.
     #[error("draining")]
     Draining,
@@ -142,7 +145,11 @@ impl Deliverer {
     ) -> Result<Steered, SteerError> {
         let steer = async move |store: Store| store.steer(vec![delivery], deed).await;
         let steered = self.at_rest(endpoint.as_str(), steer).await?;
-        Ok(steered.first().copied().unwrap_or(Steered::Unknown))
+        let steered = steered.first().copied().unwrap_or(Steered::Unknown);
+        if (deed, steered) == (Deed::Skip, Steered::Done) {
+            self.shown(endpoint.as_str())?.metrics.dead();
+        }
+        Ok(steered)
     }
 
     /// Sends `endpoint` what it has not had of a source's events, from `sequence` on.
@@ -170,8 +177,12 @@ impl Deliverer {
         self.shown(endpoint.as_str())?;
         let room = self.room(&endpoint).await?;
         if room == 0 {
-            let next = query.after;
-            return Ok(Replayed { count: 0, next });
+            // Without a place to go on from, nothing would tell this from a replay that is done.
+            let next = query.after.ok_or(SteerError::Crowded)?;
+            return Ok(Replayed {
+                count: 0,
+                next: Some(next),
+            });
         }
         query.limit = query.limit.min(REPLAY_MAX).min(room);
         let limit = query.limit;

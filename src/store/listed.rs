@@ -1,5 +1,6 @@
 //! The words in which deliveries are named, listed, and remembered as told.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::str::FromStr;
 
@@ -17,6 +18,14 @@ pub struct DeliveryId {
     pub lane: LaneId,
     /// The event.
     pub event: EventKey,
+}
+
+impl DeliveryId {
+    /// By what lists are in order.
+    #[must_use]
+    pub fn newest_first(&self) -> Reverse<(EventKey, LaneId)> {
+        Reverse((self.event, self.lane))
+    }
 }
 
 impl std::fmt::Display for DeliveryId {
@@ -100,6 +109,8 @@ pub struct DeliveryQuery {
     pub endpoint: Name,
     /// Kinds by source that the endpoint hears.
     pub hears: Vec<(SourceId, Vec<Kind>)>,
+    /// Those that stand behind this one in [`DeliveryId::newest_first`]; `None`: from the newest.
+    pub after: Option<DeliveryId>,
     /// At most so many.
     pub limit: usize,
 }

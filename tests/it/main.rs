@@ -28,6 +28,7 @@ mod httpbin;
 mod joint;
 mod judges;
 mod kill;
+mod listing;
 mod looking;
 mod many;
 mod metrics;

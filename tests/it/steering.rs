@@ -157,6 +157,7 @@ async fn a_poisonous_event_is_given_up_and_its_subject_goes_on() {
     let skip = format!("deliveries/{id}/skip");
     let (status, told) = post(&doorbell, &skip, json!({})).await;
     assert_eq!((status, &told["state"]), (202, &json!("dead")), "{told}");
+    doorbell.until_ended("ops", "dead", 1).await;
     let last = &told["attempts"][1];
     assert_eq!(
         (&last["error"], &last["status"]),

@@ -168,6 +168,11 @@ impl Queue {
             && self.draft.len() < DRAFT_MAX
     }
 
+    /// Whether lanes want to read on, now or when they may.
+    pub(super) fn is_hungry(&self) -> bool {
+        !self.hungry.is_empty()
+    }
+
     /// Whether there is something to read now.
     pub(super) fn wants_to_read(&self) -> bool {
         !self.hungry.is_empty() && self.scanning < SCANS_MAX && self.has_room_for(WINDOW)

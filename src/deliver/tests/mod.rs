@@ -287,6 +287,7 @@ impl House {
                 (self.source.id, Kind::OF_SOURCES.to_vec()),
                 (SourceId::OPERATIONAL, Vec::new()),
             ],
+            after: None,
             limit: 1_000,
         };
         self.store.deliveries(query).await.expect("lists").len()

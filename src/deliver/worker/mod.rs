@@ -39,7 +39,7 @@ use words::Speech;
 /// How often gauges follow and idle watermarks are written, while there is anything to tell.
 const BEAT: Duration = Duration::from_secs(1);
 /// Every so many beats the backlog is counted anew.
-const RECOUNT_BEATS: u32 = 10;
+const RECOUNT_BEATS: u32 = 5;
 /// Counting takes at most one part in so many of the time: a backlog of a million commits costs
 /// little while it waits.
 const RECOUNT_SHARE: u32 = 200;
@@ -420,7 +420,8 @@ impl Running {
             self.worker.metrics.oldest(0);
             self.worker.board.oldest(None);
         }
-        if self.beat.is_none() && (pending > 0 || self.queue.is_dirty()) {
+        let is_there_more = pending > 0 || self.queue.is_dirty() || self.queue.is_hungry();
+        if self.beat.is_none() && is_there_more {
             self.beat = Some(Instant::now() + BEAT);
         }
     }

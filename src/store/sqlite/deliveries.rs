@@ -94,25 +94,48 @@ struct Found {
     settled_at: Option<Timestamp>,
 }
 
+/// A part of one lane's deliveries.
+#[derive(Clone, Copy)]
+struct Page {
+    /// The newest event that may be among them.
+    newest: i64,
+    limit: i64,
+}
+
+impl Page {
+    /// What of a lane stands behind `after` in the order of all lanes.
+    fn of(after: Option<DeliveryId>, lane: &Lane, limit: usize) -> Self {
+        let newest = after.map_or(i64::MAX, |after| {
+            let is_behind = lane.id < after.lane;
+            after.event.number() - i64::from(!is_behind)
+        });
+        Self {
+            newest,
+            limit: stored(limit),
+        }
+    }
+}
+
 fn list(connection: &Connection, query: &DeliveryQuery) -> Result<Vec<Delivery>, StoreError> {
     let limit = query.limit.clamp(1, LISTED_MAX);
     let mut found = Vec::new();
     for lane in lanes(connection, query)? {
+        let page = Page::of(query.after, &lane, limit);
         match query.state {
-            DeliveryState::Dead => parked(connection, (&lane, limit), [DEAD; 2], &mut found)?,
-            DeliveryState::Delivered => delivered(connection, &lane, limit, &mut found)?,
+            DeliveryState::Dead => parked(connection, (&lane, page), [DEAD; 2], &mut found)?,
+            DeliveryState::Delivered => delivered(connection, (&lane, page), &mut found)?,
             DeliveryState::Pending => {
-                parked(connection, (&lane, limit), [0, 1], &mut found)?;
-                ahead(connection, &lane, limit, &mut found)?;
+                parked(connection, (&lane, page), [0, 1], &mut found)?;
+                ahead(connection, (&lane, page), &mut found)?;
             }
         }
         // Of many lanes only the newest are kept.
         if found.len() > limit {
-            found.sort_unstable_by_key(|delivery: &Found| std::cmp::Reverse(delivery.id.event));
+            found.sort_unstable_by_key(|delivery: &Found| delivery.id.newest_first());
             found.truncate(limit);
         }
     }
-    found.sort_unstable_by_key(|delivery| std::cmp::Reverse(delivery.id.event));
+    found.sort_unstable_by_key(|delivery| delivery.id.newest_first());
     let named = found
         .into_iter()
         .map(|found| found.named(connection, &query.endpoint, query.state));
@@ -195,7 +218,7 @@ fn lanes(connection: &Connection, query: &DeliveryQuery) -> Result<Vec<Lane>, St
 /// Adds the newest parked deliveries in these states.
 fn parked(
     connection: &Connection,
-    (lane, limit): (&Lane, usize),
+    (lane, page): (&Lane, Page),
     states: [i64; 2],
     found: &mut Vec<Found>,
 ) -> Result<(), StoreError> {
@@ -203,15 +226,16 @@ fn parked(
     let sql = match states {
         [DEAD, DEAD] => {
             "SELECT event, kind, subject, attempts, due, committed_at, settled_at FROM parked
-            INDEXED BY parked_dead WHERE lane = ?1 AND state = 2 ORDER BY event DESC LIMIT ?2"
+            INDEXED BY parked_dead WHERE lane = ?1 AND state = 2 AND event <= ?3
+            ORDER BY event DESC LIMIT ?2"
         }
         _ => {
             "SELECT event, kind, subject, attempts, due, committed_at, settled_at FROM parked
-            WHERE lane = ?1 AND state IN (0, 1) ORDER BY event DESC LIMIT ?2"
+            WHERE lane = ?1 AND state IN (0, 1) AND event <= ?3 ORDER BY event DESC LIMIT ?2"
         }
     };
     let mut query = connection.prepare_cached(sql)?;
-    let mut rows = query.query([lane.id.0, stored(limit)])?;
+    let mut rows = query.query([lane.id.0, page.limit, page.newest])?;
     while let Some(row) = rows.next()? {
         found.push(Found::of(row, lane)?);
     }
@@ -221,14 +245,14 @@ fn parked(
 /// Adds the newest deliveries that were accepted.
 fn delivered(
     connection: &Connection,
-    lane: &Lane,
-    limit: usize,
+    (lane, page): (&Lane, Page),
     found: &mut Vec<Found>,
 ) -> Result<(), StoreError> {
     let sql = "SELECT event, kind, subject, number, NULL, committed_at, at + duration_ms
-        FROM attempts WHERE lane = ?1 AND outcome = ?2 ORDER BY event DESC LIMIT ?3";
+        FROM attempts WHERE lane = ?1 AND outcome = ?2 AND event <= ?4
+        ORDER BY event DESC LIMIT ?3";
     let mut query = connection.prepare_cached(sql)?;
-    let mut rows = query.query([lane.id.0, ACCEPTED, stored(limit)])?;
+    let mut rows = query.query([lane.id.0, ACCEPTED, page.limit, page.newest])?;
     while let Some(row) = rows.next()? {
         found.push(Found::of(row, lane)?);
     }
@@ -238,23 +262,25 @@ fn delivered(
 /// Adds the newest events after the watermark that are neither settled nor parked.
 fn ahead(
     connection: &Connection,
-    lane: &Lane,
-    limit: usize,
+    (lane, page): (&Lane, Page),
     found: &mut Vec<Found>,
 ) -> Result<(), StoreError> {
     let sql = "SELECT generation, at FROM commits WHERE source = ?1 AND generation >= ?2
-            AND (lane IS NULL OR lane = ?3)
+            AND (lane IS NULL OR lane = ?3) AND generation <= ?4
         ORDER BY generation DESC";
     let mut commits = connection.prepare_cached(sql)?;
-    let bounds = [lane.source.0, lane.watermark.generation(), lane.id.0];
+    let (oldest, newest) = (lane.watermark, EventKey::from_number(page.newest));
+    let (oldest, newest) = (oldest.generation(), newest.generation());
+    let bounds = [lane.source.0, oldest, lane.id.0, newest];
     let mut commits = commits.query(bounds)?;
-    let mut room = limit;
+    let mut room = page.limit;
     while room > 0
         && let Some(row) = commits.next()?
     {
         let (generation, at): (i64, i64) = (row.get(0)?, row.get(1)?);
         let first = EventKey::new(generation, 0).number();
         let last = EventKey::new(generation, ORDINAL_MAX).number();
+        let last = last.min(page.newest);
         let sql = "SELECT key, kind, subject, 0, NULL, ?6, NULL FROM events
             WHERE key > ?2 AND key <= ?3 AND (?4 >> kind) & 1
                 AND NOT EXISTS (SELECT 1 FROM attempts
@@ -263,7 +289,7 @@ fn ahead(
             ORDER BY key DESC LIMIT ?5";
         let mut query = connection.prepare_cached(sql)?;
         let after = lane.watermark.number().max(first - 1);
-        let bounds = [lane.id.0, after, last, lane.hears, stored(room), at];
+        let bounds = [lane.id.0, after, last, lane.hears, room, at];
         let mut rows = query.query(bounds)?;
         while let Some(row) = rows.next()? {
             found.push(Found::of(row, lane)?);

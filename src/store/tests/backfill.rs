@@ -233,6 +233,7 @@ async fn what_was_told_is_kept_while_it_waits_and_forgotten_without_a_gap_in_the
             state: DeliveryState::Pending,
             endpoint: name(endpoint),
             hears: vec![(issues.id, vec![Kind::Created])],
+            after: None,
             limit: 100,
         };
         store.deliveries(query).await.expect("lists").len()

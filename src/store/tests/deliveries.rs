@@ -35,6 +35,7 @@ async fn list(store: &Store, source: &SourceState, state: DeliveryState) -> Vec<
         state,
         endpoint: name("ops"),
         hears: vec![(source.id, vec![Kind::Created])],
+        after: None,
         limit: 10,
     };
     store.deliveries(query).await.expect("reads")

@@ -66,6 +66,7 @@ async fn namesakes_of_two_partitions_are_two_items_with_two_lines_and_one_sequen
         state: DeliveryState::Pending,
         endpoint: name("ops"),
         hears: vec![(states[0].id, vec![Kind::Created])],
+        after: None,
         limit: 1_000,
     };
     let listed = store.deliveries(query).await.expect("lists");

@@ -103,6 +103,7 @@ async fn what_is_settled_goes_out_once_more_with_its_schedule_anew() {
             state,
             endpoint: name("ops"),
             hears: vec![(issues.id, vec![Kind::Created])],
+            after: None,
             limit: 10,
         };
         store.deliveries(query).await.expect("reads").len()
