@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use serde_json::json;
 
 use crate::harness::{
-    Doorbell, Receiver, SECRET, Upstream, client, is_proving, tickets, wait_until,
+    Doorbell, Receiver, Upstream, client, is_proving, ring_small, small_source, tickets, wait_until,
 };
 
 /// Where the backlog lies.
@@ -51,7 +51,7 @@ async fn waits(commits: u32, lies: Lies) {
     let doorbell = Doorbell::start(&config).await;
     doorbell.poll("tickets").await;
     doorbell.poll("small").await;
-    let before = ring_small(&doorbell, &upstream, &small, 0).await;
+    let before = ring_often(&doorbell, &upstream, &small, 0).await;
     upstream.change("/tickets", |list| {
         list.push(json!({"id": "s0000", "words": "x".repeat(900)}));
     });
@@ -77,7 +77,7 @@ async fn waits(commits: u32, lies: Lies) {
         (made..=made + 1.0).contains(&pending),
         "{pending} are pending"
     );
-    let during = ring_small(&doorbell, &upstream, &small, before.len()).await;
+    let during = ring_often(&doorbell, &upstream, &small, before.len()).await;
     let cpu = doorbell.cpu_seconds();
     tokio::time::sleep(CPU_SPELL).await;
     let cpu = (doorbell.cpu_seconds() - cpu) / CPU_SPELL.as_secs_f64();
@@ -98,38 +98,16 @@ async fn waits(commits: u32, lies: Lies) {
     );
 }
 
-fn small_source(receiver: &Receiver) -> String {
-    format!(
-        r#"
-[sources.small]
-upstream = "tracker"
-path = "/small"
-every = "manual"
-items = "$[*]"
-id = "$.id"
-[endpoints.small]
-url = "{receiver}/small"
-secrets = ["{SECRET}"]
-events = ["small.*"]
-allow_private = true
-"#
-    )
-}
-
 /// Changes the small source a hundred times; how long each ring took from the poll on.
-async fn ring_small(
+async fn ring_often(
     doorbell: &Doorbell,
     upstream: &Upstream,
     receiver: &Receiver,
     rung: usize,
 ) -> Vec<Duration> {
     let mut took = Vec::new();
-    for number in rung + 1..=rung + 100 {
-        upstream.change("/small", |list| list[0]["words"] = json!(number));
-        let began = Instant::now();
-        doorbell.poll("small").await;
-        receiver.until_accepted(number).await;
-        took.push(began.elapsed());
+    for nth in rung + 1..=rung + 100 {
+        took.push(ring_small(doorbell, upstream, receiver, nth).await);
     }
     took
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Doorbell, Receiver, Ring, SECRET, Story, Upstream, tickets};
+use crate::harness::{
+    Doorbell, Receiver, Ring, Story, Upstream, ring_small, small_source, tickets,
+};
 
 /// Changes that one poll finds: many commits' and many batches' worth.
 const CHANGES: usize = 20_000;
@@ -50,9 +52,15 @@ async fn a_poll_with_twenty_thousand_changes_is_delivered_whole_and_holds_up_nob
         big.until_within(FLOOD_MAX, CHANGES + AGAIN).await
     };
     let small_rings = AtomicUsize::new(0);
+    let ringing = async {
+        for nth in 1.. {
+            ring_small(&doorbell, &upstream, &small, nth).await;
+            small_rings.store(nth, Ordering::Relaxed);
+        }
+    };
     let rings = tokio::select! {
         rings = flooding => rings,
-        () = ring_small(&doorbell, &upstream, &small, &small_rings) => unreachable!(),
+        () = ringing => unreachable!(),
     };
     let small_rings = small_rings.into_inner();
     assert!(
@@ -74,38 +82,4 @@ async fn a_poll_with_twenty_thousand_changes_is_delivered_whole_and_holds_up_nob
         subjects.is_sorted(),
         "events of one poll go in the order of their ids"
     );
-}
-
-fn small_source(receiver: &Receiver) -> String {
-    format!(
-        r#"
-[sources.small]
-upstream = "tracker"
-path = "/small"
-every = "manual"
-items = "$[*]"
-id = "$.id"
-[endpoints.small]
-url = "{receiver}/small"
-secrets = ["{SECRET}"]
-events = ["small.*"]
-allow_private = true
-"#
-    )
-}
-
-/// Changes the small source and waits for its ring, for ever; counts into `rings`.
-async fn ring_small(
-    doorbell: &Doorbell,
-    upstream: &Upstream,
-    receiver: &Receiver,
-    rings: &AtomicUsize,
-) {
-    for number in 1.. {
-        upstream.change("/small", |list| list[0]["words"] = json!(number));
-        let polled = doorbell.poll("small").await;
-        assert_eq!(polled["events"], 1, "{polled}");
-        receiver.until_accepted(number).await;
-        rings.store(number, Ordering::Relaxed);
-    }
 }

@@ -4,6 +4,7 @@
 //! never for a fixed time. Ports are 0 everywhere, so all tests run at once.
 
 mod api;
+mod beside;
 mod clocked;
 mod doorbell;
 mod egress;
@@ -22,6 +23,7 @@ use axum::Router;
 use tokio::task::JoinHandle;
 
 pub(crate) use api::{get, post, send};
+pub(crate) use beside::{ring_small, small_source};
 pub(crate) use clocked::{Clocked, Comparing, Showing};
 pub(crate) use doorbell::{Corpse, Doorbell, Process, poll, run, run_to_end};
 pub(crate) use egress::Egress;
