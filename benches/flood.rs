@@ -7,7 +7,6 @@
 
 mod common;
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +17,10 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
-use common::{doorbell, median, percentile};
+use common::{
+    JSON, Json, SECRET, client, doorbell, flood_and_calm, median, percentile, poll, serve,
+    since_detection,
+};
 use doorbell::secret::Secret;
 use doorbell::signature::{SigningKey, sign};
 use parking_lot::Mutex;
@@ -27,18 +29,12 @@ const CHANGES: usize = 20_000;
 const ROUNDS: usize = 9;
 const QUIET_TICKS: usize = 100;
 const CONCURRENCY: usize = 8;
-const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDC2FVsBQIhrs=";
 /// How often the other source changes.
 const TICK: Duration = Duration::from_millis(20);
 
 fn main() {
     doorbell::client::install_crypto_provider();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .on_thread_start(common::stand_for_other_machines)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(measure());
+    common::other_machines().block_on(measure());
 }
 
 async fn measure() {
@@ -49,17 +45,14 @@ async fn measure() {
     println!("bare loop     {bare_rate:8.0} webhooks/s (signs and posts, keeps nothing)");
 
     let folder = tempfile::tempdir().expect("a folder");
-    let ours = doorbell(folder.path(), &config(address));
+    let ours = doorbell(folder.path(), &flood_and_calm(address, CONCURRENCY));
     // On the runtime's threads from here on, which stand for other machines.
     let figures = tokio::spawn(figures(world, ours, address, bare_rate));
     figures.await.expect("figures");
 }
 
 async fn figures(world: Arc<World>, ours: common::Doorbell, address: SocketAddr, bare_rate: f64) {
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .build()
-        .expect("a client");
+    let client = client();
     poll(&client, ours.admin, "flood").await;
     poll(&client, ours.admin, "calm").await;
 
@@ -185,42 +178,21 @@ impl World {
             .route("/ring", post(ring))
             .route("/bare", post(|_: Bytes| async { StatusCode::NO_CONTENT }))
             .with_state(self);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port");
-        let address = listener.local_addr().expect("an address");
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        address
+        serve(router).await
     }
 }
 
-async fn flood_list(State(world): State<Arc<World>>) -> ([(&'static str, &'static str); 1], Bytes) {
-    (
-        [("content-type", "application/json")],
-        world.list.lock().clone(),
-    )
+async fn flood_list(State(world): State<Arc<World>>) -> Json<Bytes> {
+    (JSON, world.list.lock().clone())
 }
 
-/// All items of a round; made ahead, so that making it is not measured.
 fn list(round: usize) -> Bytes {
-    let mut body = String::from("[");
-    for id in 0..CHANGES {
-        let comma = if id == 0 { "" } else { "," };
-        let filler = "x".repeat(300);
-        let _ = write!(
-            body,
-            r#"{comma}{{"id":{id},"round":{round},"text":"{filler}"}}"#
-        );
-    }
-    body.push(']');
-    body.into()
+    common::list(CHANGES, round, 300)
 }
 
-async fn calm_document(
-    State(world): State<Arc<World>>,
-) -> ([(&'static str, &'static str); 1], String) {
+async fn calm_document(State(world): State<Arc<World>>) -> Json<String> {
     let body = format!(r#"{{"n":{}}}"#, world.calm.load(Ordering::Relaxed));
-    ([("content-type", "application/json")], body)
+    (JSON, body)
 }
 
 async fn ring(State(world): State<Arc<World>>, body: Bytes) -> StatusCode {
@@ -232,12 +204,8 @@ async fn ring(State(world): State<Arc<World>>, body: Bytes) -> StatusCode {
     } else {
         let payload: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         let n = payload["data"]["current"]["n"].as_u64().expect("a number");
-        let detected = payload["timestamp"].as_str().expect("a text");
-        let detected = chrono::DateTime::parse_from_rfc3339(detected).expect("RFC 3339");
-        let lag = chrono::Utc::now().signed_duration_since(detected);
-        world
-            .calm_rung
-            .send_replace((n, lag.num_microseconds().unwrap_or(i64::MAX)));
+        let lag = since_detection(&payload);
+        world.calm_rung.send_replace((n, lag));
     }
     StatusCode::NO_CONTENT
 }
@@ -276,21 +244,10 @@ async fn calm(
     lags
 }
 
-async fn poll(client: &reqwest::Client, admin: SocketAddr, source: &str) {
-    let url = format!("http://{admin}/api/v1/sources/{source}/poll");
-    let request = client.post(url).header("content-type", "application/json");
-    let answer = request.send().await.expect("an answer");
-    assert_eq!(answer.status(), 200);
-    let _ = answer.bytes().await;
-}
-
 /// Signs and posts as many webhooks of the same size, with as many in flight.
 async fn bare(address: SocketAddr) -> f64 {
     let key = Arc::new([SigningKey::parse(&Secret::new(SECRET.to_owned())).expect("a key")]);
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .build()
-        .expect("a client");
+    let client = client();
     let body = Bytes::from("x".repeat(900));
     let start = Instant::now();
     let workers: Vec<_> = (0..CONCURRENCY)
@@ -315,33 +272,4 @@ async fn bare(address: SocketAddr) -> f64 {
         worker.await.expect("a worker");
     }
     CHANGES as f64 / start.elapsed().as_secs_f64()
-}
-
-fn config(address: SocketAddr) -> String {
-    format!(
-        r#"[log]
-format = "json"
-[store]
-url = "sqlite:doorbell.db"
-[admin]
-listen = "127.0.0.1:0"
-[upstreams.world]
-url = "http://{address}"
-[sources.flood]
-upstream = "world"
-path = "/flood"
-every = "manual"
-items = "$[*]"
-id = "$.id"
-[sources.calm]
-upstream = "world"
-path = "/calm"
-every = "manual"
-[endpoints.all]
-url = "http://{address}/ring"
-secrets = ["{SECRET}"]
-concurrency = {CONCURRENCY}
-allow_private = true
-"#
-    )
 }

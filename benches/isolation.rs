@@ -18,7 +18,10 @@ use axum::body::Bytes;
 use axum::extract::{Path as Segment, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
-use common::{Doorbell, doorbell, median, percentile};
+use common::{
+    Doorbell, HEAD, JSON, Json, SECRET, client, doorbell, median, percentile, poll, serve,
+    since_detection,
+};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -33,16 +36,10 @@ const ITEMS: usize = 50;
 const TICK: Duration = Duration::from_millis(25);
 /// How long the unwell are left to get into their stride: some hang for their whole timeout.
 const STRIDE: usize = 300;
-const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDC2FVsBQIhrs=";
 
 fn main() {
     doorbell::client::install_crypto_provider();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .on_thread_start(common::stand_for_other_machines)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
+    common::other_machines().block_on(async {
         // On the runtime's threads, which stand for other machines.
         tokio::spawn(measure()).await.expect("figures");
     });
@@ -109,19 +106,12 @@ impl Side {
             .route("/well/{name}", post(well))
             .route("/hang/{name}", post(std::future::pending::<StatusCode>))
             .with_state(world.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port");
-        let address = listener.local_addr().expect("an address");
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let address = serve(router).await;
         std::fs::create_dir(folder).expect("a folder");
         let side = Self {
             doorbell: doorbell(folder, &config(address, hanging, refusing)),
             world,
-            client: reqwest::Client::builder()
-                .no_proxy()
-                .build()
-                .expect("a client"),
+            client: client(),
         };
         side.poll().await;
         side
@@ -147,25 +137,18 @@ impl Side {
     }
 
     async fn poll(&self) {
-        let url = format!("http://{}/api/v1/sources/list/poll", self.doorbell.admin);
-        let request = self
-            .client
-            .post(url)
-            .header("content-type", "application/json");
-        let answer = request.send().await.expect("an answer");
-        assert_eq!(answer.status(), 200);
-        let _ = answer.bytes().await;
+        poll(&self.client, self.doorbell.admin, "list").await;
     }
 }
 
-async fn list(State(world): State<Arc<World>>) -> ([(&'static str, &'static str); 1], String) {
+async fn list(State(world): State<Arc<World>>) -> Json<String> {
     let mut body = String::from("[");
     for (id, version) in world.versions.lock().iter().enumerate() {
         let comma = if id == 0 { "" } else { "," };
         let _ = write!(body, r#"{comma}{{"id":{id},"version":{version}}}"#);
     }
     body.push(']');
-    ([("content-type", "application/json")], body)
+    (JSON, body)
 }
 
 async fn well(
@@ -174,10 +157,7 @@ async fn well(
     body: Bytes,
 ) -> StatusCode {
     let payload: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
-    let detected = payload["timestamp"].as_str().expect("a text");
-    let detected = chrono::DateTime::parse_from_rfc3339(detected).expect("RFC 3339");
-    let lag = chrono::Utc::now().signed_duration_since(detected);
-    let micros = lag.num_microseconds().unwrap_or(i64::MAX);
+    let micros = since_detection(&payload);
     world.lags.lock().push(micros as f64 / 1_000.0);
     let rung = world.rung.fetch_add(1, Ordering::Relaxed) + 1;
     world.moved.send_replace(rung);
@@ -186,13 +166,7 @@ async fn well(
 
 fn config(address: SocketAddr, hanging: usize, refusing: usize) -> String {
     let mut config = format!(
-        r#"[log]
-format = "json"
-[store]
-url = "sqlite:doorbell.db"
-[admin]
-listen = "127.0.0.1:0"
-[upstreams.world]
+        r#"{HEAD}[upstreams.world]
 url = "http://{address}"
 [sources.list]
 upstream = "world"

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use common::{Process, doorbell, median};
+use common::{HEAD, Process, client, doorbell, median, serve};
 use pingora::prelude::{HttpPeer, Opt, Result, Server};
 use pingora::proxy::{ProxyHttp, Session, http_proxy_service};
 use pingora::server::configuration::ServerConf;
@@ -94,10 +94,7 @@ async fn until_served(address: SocketAddr) {
 /// CPU seconds per 100,000 requests, and requests per second.
 async fn round(process: &Process, url: &str) -> (f64, f64) {
     let (cpu, start) = (process.cpu_seconds(), Instant::now());
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .build()
-        .expect("a client");
+    let client = client();
     let callers = (0..CALLERS).map(|_| {
         let (client, url) = (client.clone(), url.to_owned());
         tokio::spawn(async move {
@@ -121,13 +118,7 @@ async fn round(process: &Process, url: &str) -> (f64, f64) {
 
 fn config(upstream: SocketAddr) -> String {
     format!(
-        r#"[log]
-format = "json"
-[store]
-url = "sqlite:doorbell.db"
-[admin]
-listen = "127.0.0.1:0"
-[proxy]
+        r#"{HEAD}[proxy]
 listen = ["127.0.0.1:0"]
 [upstreams.plain]
 url = "http://{upstream}"
@@ -152,12 +143,7 @@ async fn upstream() -> SocketAddr {
         let body = body.clone();
         async move { body }
     });
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    address
+    serve(router).await
 }
 
 async fn until_answering(address: SocketAddr) {

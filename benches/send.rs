@@ -9,7 +9,6 @@
 
 mod common;
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
@@ -22,7 +21,10 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
-use common::{Process, doorbell, median, percentile};
+use common::{
+    JSON, Json, Process, SECRET, client, doorbell, flood_and_calm, median, percentile, poll, serve,
+    since_detection,
+};
 use doorbell::secret::Secret;
 use doorbell::signature::{SigningKey, sign};
 use parking_lot::Mutex;
@@ -37,7 +39,6 @@ const BODY_BYTES: usize = 1_024;
 /// At 50 a second.
 const TICK: Duration = Duration::from_millis(20);
 const TICKS: usize = 500;
-const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDC2FVsBQIhrs=";
 /// Tell this program, started again, to be the floor: where to post, and how often at what pace.
 const FLOOR: &str = "DOORBELL_BENCH_FLOOR";
 const PACED: &str = "DOORBELL_BENCH_PACED";
@@ -51,12 +52,7 @@ fn main() {
         let runtime = runtime.expect("a runtime");
         return runtime.block_on(floor(&url, std::env::var_os(PACED).is_some()));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .on_thread_start(common::stand_for_other_machines)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
+    common::other_machines().block_on(async {
         // On the runtime's threads, which stand for other machines.
         tokio::spawn(measure()).await.expect("figures");
     });
@@ -67,9 +63,8 @@ async fn measure() {
     *world.list.lock() = list(0);
     let address = world.clone().serve().await;
     let folder = tempfile::tempdir().expect("a folder");
-    let ours = doorbell(folder.path(), &config(address));
-    let client = reqwest::Client::builder().no_proxy().build();
-    let client = client.expect("a client");
+    let ours = doorbell(folder.path(), &flood_and_calm(address, IN_FLIGHT));
+    let client = client();
     poll(&client, ours.admin, "flood").await;
     poll(&client, ours.admin, "calm").await;
     floods(&world, &client, &ours, address).await;
@@ -264,7 +259,7 @@ async fn killed(
     drop(ours);
     world.first.lock().take();
     let began = Instant::now();
-    let config = config(address);
+    let config = flood_and_calm(address, IN_FLIGHT);
     let again = tokio::task::block_in_place(|| doorbell(folder, &config));
     while world.first.lock().is_none() {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -297,12 +292,7 @@ impl World {
             .route("/ring", post(ring))
             .route("/floor", post(floor_ring))
             .with_state(self);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port");
-        let address = listener.local_addr().expect("an address");
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        address
+        serve(router).await
     }
 
     fn ring(&self) {
@@ -323,34 +313,19 @@ impl World {
     }
 }
 
-type Json = ([(&'static str, &'static str); 1], Bytes);
-
-const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
-
-async fn flood_list(State(world): State<Arc<World>>) -> Json {
+async fn flood_list(State(world): State<Arc<World>>) -> Json<Bytes> {
     (JSON, world.list.lock().clone())
 }
 
-async fn calm_document(State(world): State<Arc<World>>) -> Json {
+async fn calm_document(State(world): State<Arc<World>>) -> Json<Bytes> {
     let filler = "x".repeat(BODY_BYTES / 3);
     let n = world.calm.load(Ordering::Relaxed);
     (JSON, format!(r#"{{"n":{n},"text":"{filler}"}}"#).into())
 }
 
-/// All items of a round; made ahead, so that making it is not measured. An event holds the item as
-/// it is and as it was.
+/// An event holds the item as it is and as it was.
 fn list(round: usize) -> Bytes {
-    let mut body = String::from("[");
-    let filler = "x".repeat(BODY_BYTES / 3);
-    for id in 0..EVENTS {
-        let comma = if id == 0 { "" } else { "," };
-        let _ = write!(
-            body,
-            r#"{comma}{{"id":{id},"round":{round},"text":"{filler}"}}"#
-        );
-    }
-    body.push(']');
-    body.into()
+    common::list(EVENTS, round, BODY_BYTES / 3)
 }
 
 async fn ring(State(world): State<Arc<World>>, body: Bytes) -> StatusCode {
@@ -361,10 +336,7 @@ async fn ring(State(world): State<Arc<World>>, body: Bytes) -> StatusCode {
     }
     let payload: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
     let n = payload["data"]["current"]["n"].as_u64().expect("a number");
-    let detected = payload["timestamp"].as_str().expect("a text");
-    let detected = chrono::DateTime::parse_from_rfc3339(detected).expect("RFC 3339");
-    let lag = chrono::Utc::now().signed_duration_since(detected);
-    let lag = lag.num_microseconds().unwrap_or(i64::MAX);
+    let lag = since_detection(&payload);
     world.calm_rung.send_replace((n, lag));
     StatusCode::NO_CONTENT
 }
@@ -390,43 +362,6 @@ fn micros_since_epoch() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
-async fn poll(client: &reqwest::Client, admin: SocketAddr, source: &str) {
-    let url = format!("http://{admin}/api/v1/sources/{source}/poll");
-    let request = client.post(url).header("content-type", "application/json");
-    let answer = request.send().await.expect("an answer");
-    assert_eq!(answer.status(), 200);
-    let _ = answer.bytes().await;
-}
-
-fn config(address: SocketAddr) -> String {
-    format!(
-        r#"[log]
-format = "json"
-[store]
-url = "sqlite:doorbell.db"
-[admin]
-listen = "127.0.0.1:0"
-[upstreams.world]
-url = "http://{address}"
-[sources.flood]
-upstream = "world"
-path = "/flood"
-every = "manual"
-items = "$[*]"
-id = "$.id"
-[sources.calm]
-upstream = "world"
-path = "/calm"
-every = "manual"
-[endpoints.all]
-url = "http://{address}/ring"
-secrets = ["{SECRET}"]
-concurrency = {IN_FLIGHT}
-allow_private = true
-"#
-    )
 }
 
 /// What the floor's writer is asked to do.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Process, doorbell, median};
+use common::{HEAD, Process, client, doorbell, median};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -84,8 +84,7 @@ async fn measure() {
 
 /// The bare loop.
 async fn bare(url: &str) {
-    let client = reqwest::Client::builder().no_proxy().build();
-    let client = client.expect("a client");
+    let client = client();
     let large = url.ends_with("/large");
     let workers = (0..CONCURRENCY).map(|_| {
         let (client, url) = (client.clone(), url.to_owned());
@@ -107,13 +106,7 @@ async fn bare(url: &str) {
 
 fn config(address: SocketAddr, path: &str) -> String {
     let mut config = format!(
-        r#"[log]
-format = "json"
-[store]
-url = "sqlite:doorbell.db"
-[admin]
-listen = "127.0.0.1:0"
-[upstreams.server]
+        r#"{HEAD}[upstreams.server]
 url = "http://{address}"
 connections_max = {CONCURRENCY}
 "#

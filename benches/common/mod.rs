@@ -1,10 +1,31 @@
-//! What the benches share: child processes whose CPU time is counted, medians, a running doorbell.
+//! What the benches share: child processes whose CPU time is counted, medians, a running doorbell and
+//! the other machines around it.
 #![allow(dead_code, reason = "each bench uses its part")]
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+use bytes::Bytes;
+
+/// Signs the webhooks of all endpoints, and what is compared with them.
+pub(crate) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDC2FVsBQIhrs=";
+
+/// What every configuration begins with.
+pub(crate) const HEAD: &str = r#"[log]
+format = "json"
+[store]
+url = "sqlite:doorbell.db"
+[admin]
+listen = "127.0.0.1:0"
+"#;
+
+/// A body, and what it is.
+pub(crate) type Json<T> = ([(&'static str, &'static str); 1], T);
+
+pub(crate) const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
 /// A child process that ends with its guard.
 pub(crate) struct Process(Child);
@@ -137,11 +158,91 @@ pub(crate) fn doorbell(folder: &Path, config: &str) -> Doorbell {
     }
 }
 
+/// A configuration: a source that floods and one that is calm, and who hears both.
+pub(crate) fn flood_and_calm(address: SocketAddr, in_flight: usize) -> String {
+    format!(
+        r#"{HEAD}[upstreams.world]
+url = "http://{address}"
+[sources.flood]
+upstream = "world"
+path = "/flood"
+every = "manual"
+items = "$[*]"
+id = "$.id"
+[sources.calm]
+upstream = "world"
+path = "/calm"
+every = "manual"
+[endpoints.all]
+url = "http://{address}/ring"
+secrets = ["{SECRET}"]
+concurrency = {in_flight}
+allow_private = true
+"#
+    )
+}
+
+/// All items of a round, each with so much text; made ahead, so that making it is not measured.
+pub(crate) fn list(items: usize, round: usize, text_bytes: usize) -> Bytes {
+    let mut body = String::from("[");
+    let text = "x".repeat(text_bytes);
+    for id in 0..items {
+        let comma = if id == 0 { "" } else { "," };
+        let _ = write!(
+            body,
+            r#"{comma}{{"id":{id},"round":{round},"text":"{text}"}}"#
+        );
+    }
+    body.push(']');
+    body.into()
+}
+
+/// Microseconds since an event was detected, before its commit.
+pub(crate) fn since_detection(payload: &serde_json::Value) -> i64 {
+    let detected = payload["timestamp"].as_str().expect("a text");
+    let detected = chrono::DateTime::parse_from_rfc3339(detected).expect("RFC 3339");
+    let lag = chrono::Utc::now().signed_duration_since(detected);
+    lag.num_microseconds().unwrap_or(i64::MAX)
+}
+
+/// A client like any other's.
+pub(crate) fn client() -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy().build();
+    client.expect("a client")
+}
+
+/// Polls a source by hand.
+pub(crate) async fn poll(client: &reqwest::Client, admin: SocketAddr, source: &str) {
+    let url = format!("http://{admin}/api/v1/sources/{source}/poll");
+    let request = client.post(url).header("content-type", "application/json");
+    let answer = request.send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let _ = answer.bytes().await;
+}
+
+/// Serves on a free port.
+pub(crate) async fn serve(router: axum::Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+/// A runtime whose threads stand for other machines.
+pub(crate) fn other_machines() -> tokio::runtime::Runtime {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_start(stand_for_other_machines)
+        .build();
+    runtime.expect("a runtime")
+}
+
 /// Lets this thread run before those of doorbell, as far as the system allows it.
 ///
 /// For threads of upstreams, receivers and clocks, which stand for other machines: on one machine
 /// they would compete with doorbell, and a latency would tell how busy they are.
-pub(crate) fn stand_for_other_machines() {
+fn stand_for_other_machines() {
     let _ = rustix::process::setpriority_process(None, -10);
 }
 
