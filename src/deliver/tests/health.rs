@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::*;
 use crate::config::Rate;
-use crate::store::{Failing, Settling};
+use crate::event::EventKey;
+use crate::store::{Failing, Parked, ReplayQuery, Settling};
 
 /// As if the endpoint `ops` had failed so before the start.
 async fn has_failed(house: &House, failures: u32, spent: Duration) {
@@ -263,5 +264,40 @@ async fn a_clock_that_is_set_back_holds_up_no_retry() {
     }
     receiver.next().await;
     running.until(|status| status.pending == 0).await;
+    running.drain().await;
+}
+
+/// Method: as many wait for a retry as a replay may not add to, and go on waiting.
+#[tokio::test]
+async fn a_replay_without_room_is_refused_rather_than_called_done() {
+    let (house, receiver) = (House::new().await, Receiver::answering(|_, _| 200).await);
+    let lanes = house.store.lanes(&name("ops"), &[house.source.id]).await;
+    let (lane, now) = (lanes.expect("registers")[0].id, Clock::system().now());
+    let parked = (1..=2_048).map(|nth| Parked {
+        event: EventKey::new(nth, 0),
+        kind: Kind::Created,
+        subject: format!("s{nth}").into(),
+        at: now,
+        attempts: 1,
+        earlier: 0,
+        due: Some(now.plus(Duration::from_hours(1))),
+    });
+    let settling = Settling {
+        parked: parked.map(|row| (lane, row)).collect(),
+        ..Settling::default()
+    };
+    house.store.settle(settling).await.expect("settles");
+    let running = house.start(vec![endpoint("ops", &receiver.url)]).await;
+    let query = ReplayQuery {
+        endpoint: name("ops"),
+        states: vec![DeliveryState::Dead],
+        kinds: [(house.source.id, Kind::OF_SOURCES.to_vec())].into(),
+        since: Timestamp::from_millis(0),
+        until: Timestamp::from_millis(i64::MAX),
+        after: None,
+        limit: usize::MAX,
+    };
+    let replayed = running.deliverer.replay(query).await;
+    assert!(matches!(replayed, Err(SteerError::Crowded)), "{replayed:?}");
     running.drain().await;
 }
