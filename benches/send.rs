@@ -70,7 +70,10 @@ async fn measure() {
     floods(&world, &client, &ours, address).await;
 
     let ours_at_50 = calm(&world, &client, ours.admin).await;
-    println!("{:8.1} MiB resident after polls of {EVENTS}", ours.process.rss_mib());
+    println!(
+        "{:8.1} MiB resident after polls of {EVENTS}",
+        ours.process.rss_mib()
+    );
     ours.process.stop();
     let floor_at_50 = floor_calm(&world, address).await;
     ours.process.resume();
