@@ -6,18 +6,19 @@
 //! not followed at all.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 use super::Resolver;
 
 /// A host that strangers must not lead us to: webhooks go there only where the endpoint says
-/// `allow_private`, redirects away from a public upstream never.
+/// `allow_private` or has the network allowed, redirects away from a public upstream never.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{host} is no public address; allow_private = true would allow it")]
+#[error("{host} is no public address, and not allowed")]
 pub struct PrivateAddress {
     /// The host as the URL has it.
     pub host: String,
@@ -32,6 +33,25 @@ pub struct PrivateAddress {
 /// # Errors
 /// A text when the client cannot be built, for example because no CA certificates are found.
 pub fn webhooks(allow_private: bool, resolver: Resolver) -> Result<reqwest::Client, String> {
+    if allow_private {
+        build(resolver)
+    } else {
+        build(PublicOnly(resolver))
+    }
+}
+
+/// As [`webhooks`] without `allow_private`, but that `networks` may be reached, too.
+///
+/// # Errors
+/// As [`webhooks`].
+pub fn webhooks_within(
+    networks: Arc<[IpNet]>,
+    resolver: Resolver,
+) -> Result<reqwest::Client, String> {
+    build(Within { resolver, networks })
+}
+
+fn build(resolver: impl Resolve + 'static) -> Result<reqwest::Client, String> {
     let builder = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -44,12 +64,8 @@ pub fn webhooks(allow_private: bool, resolver: Resolver) -> Result<reqwest::Clie
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-        .user_agent(concat!("doorbell/", env!("CARGO_PKG_VERSION")));
-    let builder = if allow_private {
-        builder.dns_resolver(resolver)
-    } else {
-        builder.dns_resolver(PublicOnly(resolver))
-    };
+        .user_agent(concat!("doorbell/", env!("CARGO_PKG_VERSION")))
+        .dns_resolver(resolver);
     builder.build().map_err(|error| error.to_string())
 }
 
@@ -65,16 +81,30 @@ const IDLE_CONNECTIONS_MAX: usize = 256;
 /// # Errors
 /// [`PrivateAddress`].
 pub fn literal(url: &Url) -> Result<(), PrivateAddress> {
+    literal_within(url, &[])
+}
+
+/// As [`literal`], but that `networks` pass, too.
+///
+/// # Errors
+/// [`PrivateAddress`].
+pub fn literal_within(url: &Url, networks: &[IpNet]) -> Result<(), PrivateAddress> {
     let ip: IpAddr = match url.host() {
         Some(Host::Ipv4(ip)) => ip.into(),
         Some(Host::Ipv6(ip)) => ip.into(),
         Some(Host::Domain(_)) | None => return Ok(()),
     };
-    if is_public(ip) {
+    if may_reach(ip, networks) {
         return Ok(());
     }
     let host = ip.to_string();
     Err(PrivateAddress { host })
+}
+
+/// Whether `ip` is public, or in one of `networks`. An IPv4 address is the same in IPv6's clothes.
+fn may_reach(ip: IpAddr, networks: &[IpNet]) -> bool {
+    let plain = ip.to_canonical();
+    is_public(ip) || networks.iter().any(|net| net.contains(&plain))
 }
 
 /// Whether `ip` is an address of the public Internet, by the registries of special-purpose
@@ -155,17 +185,36 @@ impl Resolve for PublicOnly {
         let Self(resolver) = self.clone();
         Box::pin(async move {
             let addresses = resolver.lookup(name.as_str(), 0).await?;
-            let public = public_only(name.as_str(), addresses)?;
+            let public = reachable(name.as_str(), addresses, &[])?;
             Ok(Box::new(public.into_iter()) as Addrs)
         })
     }
 }
 
-fn public_only(
+/// As [`PublicOnly`], and to addresses of these networks.
+#[derive(Debug, Clone)]
+struct Within {
+    resolver: Resolver,
+    networks: Arc<[IpNet]>,
+}
+
+impl Resolve for Within {
+    fn resolve(&self, name: Name) -> Resolving {
+        let Self { resolver, networks } = self.clone();
+        Box::pin(async move {
+            let addresses = resolver.lookup(name.as_str(), 0).await?;
+            let reachable = reachable(name.as_str(), addresses, &networks)?;
+            Ok(Box::new(reachable.into_iter()) as Addrs)
+        })
+    }
+}
+
+fn reachable(
     host: &str,
     mut addresses: Vec<SocketAddr>,
+    networks: &[IpNet],
 ) -> Result<Vec<SocketAddr>, PrivateAddress> {
-    addresses.retain(|address| is_public(address.ip()));
+    addresses.retain(|address| may_reach(address.ip(), networks));
     if addresses.is_empty() {
         let host = host.to_owned();
         return Err(PrivateAddress { host });
@@ -298,9 +347,36 @@ mod tests {
     fn a_name_keeps_its_public_addresses_only() {
         let address = |ip: &str| SocketAddr::new(ip.parse().expect("an address"), 443);
         let mixed = vec![address("127.0.0.1"), address("1.1.1.1"), address("::1")];
-        assert_eq!(public_only("x", mixed), Ok(vec![address("1.1.1.1")]));
+        assert_eq!(reachable("x", mixed, &[]), Ok(vec![address("1.1.1.1")]));
         let private = vec![address("10.0.0.1"), address("::ffff:10.0.0.1")];
-        assert!(public_only("x", private).is_err());
+        assert!(reachable("x", private, &[]).is_err());
+    }
+
+    #[test]
+    fn allowed_networks_are_reached_and_no_others() {
+        let networks = ["10.1.0.0/16", "fd12::/16"].map(|net| net.parse().expect("a network"));
+        for (host, expected) in [
+            ("1.1.1.1", true),
+            ("10.1.2.3", true),
+            ("0x0a010203", true),
+            ("[::ffff:10.1.2.3]", true),
+            ("[fd12::1]", true),
+            ("10.2.0.1", false),
+            ("127.0.0.1", false),
+            ("[::1]", false),
+            ("[fd13::1]", false),
+            // A translator's way to an address, which may be another there.
+            ("[64:ff9b::10.1.2.3]", false),
+        ] {
+            let passes = literal_within(&url(host), &networks).is_ok();
+            assert_eq!(passes, expected, "{host}");
+        }
+        let address = |ip: &str| SocketAddr::new(ip.parse().expect("an address"), 443);
+        let mixed = ["10.1.2.3", "10.2.0.1", "127.0.0.1", "1.1.1.1"]
+            .map(address)
+            .to_vec();
+        let kept = vec![address("10.1.2.3"), address("1.1.1.1")];
+        assert_eq!(reachable("x", mixed, &networks), Ok(kept));
     }
 
     #[tokio::test]

@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-pub use guard::{PrivateAddress, PublicOnly, is_public, literal, webhooks};
+pub use guard::{
+    PrivateAddress, PublicOnly, is_public, literal, literal_within, webhooks, webhooks_within,
+};
 
 /// Names to addresses, without blocking the runtime. Cheap to clone.
 #[derive(Clone)]

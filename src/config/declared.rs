@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use crate::event::{Glob, Kind, OPERATIONAL_SOURCE};
 
 use super::words::nearest;
+use super::{Config, Deletes, Source};
 
 /// Most sources whose types are weighed as what a glob was meant to be.
 const GUESSED_MAX: usize = 1_000;
@@ -90,6 +91,21 @@ impl<'a> Declared<'a> {
             sources: names("sources")
                 .map(|(name, value)| (name.get_ref().as_ref(), watched(value.get_ref())))
                 .collect(),
+        }
+    }
+
+    /// The sources of what was read before, as far as endpoints refer to them.
+    pub(super) fn of(config: &'a Config) -> Self {
+        let watched = |source: &Source| Watched {
+            items: source.rules.items.is_some(),
+            deletes: source.deletes != Deletes::Never,
+        };
+        let sources = config.sources.iter();
+        Self {
+            sources: sources
+                .map(|(name, source)| (name.as_str(), watched(source)))
+                .collect(),
+            ..Self::default()
         }
     }
 

@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
+use ipnet::IpNet;
 use url::Url;
 
 use crate::event::Glob;
@@ -13,12 +14,12 @@ use crate::name::Name;
 use crate::signature::SigningKey;
 
 use super::declared::{Declared, Heard};
-use super::reader::{Keys, Table};
+use super::reader::{Author, Keys, Table};
 use super::route::{PER, REQUESTS};
 use super::upstream::TIMEOUT;
 use super::value::Value;
 use super::words::{self, shown};
-use super::{Endpoint, Order, Rate, given, rendering};
+use super::{Admin, Endpoint, Order, Owner, Rate, given, rendering};
 
 /// Delay between two attempts.
 const RETRY: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(30 * 24);
@@ -38,8 +39,12 @@ const DISABLE_AFTER_DEFAULT: Duration = Duration::from_hours(5 * 24);
 /// Attempts in flight.
 pub(super) const CONCURRENCY: RangeInclusive<usize> = 1..=10_000;
 
+/// Why an endpoint that was made over the API may not point there.
+pub const NO_NETWORK: &str = "`url` is a private address, and no network of `admin.allow_networks` \
+                              in the configuration file has it";
+
 /// Most secrets: each signs every attempt, and a rotation needs two.
-const SECRETS_MAX: usize = 10;
+pub const SECRETS_MAX: usize = 10;
 
 /// Most globs, each tried on every event.
 const GLOBS_MAX: usize = 256;
@@ -65,6 +70,7 @@ pub(super) const ENDPOINT: Keys = Keys {
         "disable_after",
         "allow_private",
         "headers",
+        "handshake",
     ],
     later: &[],
 };
@@ -77,12 +83,19 @@ pub(super) fn endpoint(
     name: &Name,
     table: &Table<'_>,
     declared: &Declared<'_>,
-    public_url: Option<&Url>,
+    admin: &Admin,
 ) -> Option<Endpoint> {
-    let allow_private = table.or("allow_private", false, Value::boolean);
+    let owner = match table.context.author {
+        Author::File => Owner::File,
+        Author::Caller | Author::Store => Owner::Api,
+    };
+    let (allow_private, allow_networks) = match owner {
+        Owner::File => (allow_private(table), Arc::default()),
+        Owner::Api => (false, networks(table, admin)),
+    };
     let url = table.required("url", "\"https://…\"", given::url);
     if let Some(url) = &url {
-        check_url(url, allow_private, table);
+        check_url(url, (allow_private, &allow_networks), table);
     }
     let secrets = table.required("secrets", "[{ env = \"…\" }]", secrets);
     let signs_for_github = table.or("signature", false, signs_for_github);
@@ -106,7 +119,7 @@ pub(super) fn endpoint(
         let message = format!("nothing rings endpoint `{name}`: there is no source");
         table.context.warn(table.home.clone(), message);
     }
-    let rendering = rendering::rendering(table, public_url);
+    let rendering = rendering::rendering(table, admin.public_url.as_ref());
     let retry = RETRY_SECONDS.map(Duration::from_secs).to_vec();
     let orders = [("subject", Order::Subject), ("none", Order::None)];
     let default = Duration::from_secs(15);
@@ -124,6 +137,10 @@ pub(super) fn endpoint(
             v.duration(&DISABLE_AFTER)
         }),
         allow_private,
+        allow_networks,
+        handshake: table.optional("handshake", handshake),
+        owner,
+        retiring: Vec::new(),
         headers: table.or("headers", HeaderMap::new(), |v| {
             given::headers(v, given::forbidden_webhook)
         }),
@@ -135,18 +152,49 @@ pub(super) fn endpoint(
     })
 }
 
-fn check_url(url: &Url, allow_private: bool, table: &Table<'_>) {
+fn allow_private(table: &Table<'_>) -> bool {
+    table.or("allow_private", false, Value::boolean)
+}
+
+/// Where an endpoint that was made over the API may point besides public addresses: that is not its
+/// maker's to say.
+fn networks(table: &Table<'_>, admin: &Admin) -> Arc<[IpNet]> {
+    if let Some(value) = table.value("allow_private") {
+        let message = "`allow_private` is only for the configuration file: its `allow_networks` of \
+                       `[admin]` says where endpoints made over the API may point";
+        value.fault(message);
+    }
+    Arc::clone(&admin.allow_networks)
+}
+
+fn check_url(url: &Url, (allow_private, allow_networks): (bool, &[IpNet]), table: &Table<'_>) {
     let Some(host) = url.host() else { return };
     let place = table.value("url").map_or(table.home.clone(), |v| v.span());
     let written = table.has("allow_private");
-    if !allow_private && words::is_private(&host) {
-        let advice = if written { "set" } else { "add" };
-        let message = format!("`url` is a private address, {advice} `allow_private = true`");
-        table.context.fault(place, message);
+    let is_refused = words::is_private(&host) && !words::is_within(&host, allow_networks);
+    if is_refused && !allow_private {
+        let message = match table.context.author {
+            Author::File => {
+                let advice = if written { "set" } else { "add" };
+                format!("`url` is a private address, {advice} `allow_private = true`")
+            }
+            Author::Caller | Author::Store => NO_NETWORK.to_owned(),
+        };
+        match table.context.author {
+            Author::File | Author::Caller => table.context.fault(place, message),
+            // It is kept, and refused when it is connected to.
+            Author::Store => table.context.warn(place, message),
+        }
     } else if url.scheme() == "http" && !words::is_loopback(&host) {
         let message = "webhooks go over http://, where everyone on the way can read them";
         table.context.warn(place, message);
     }
+}
+
+/// The name under which permission is asked for, a host's.
+fn handshake(value: Value<'_>) -> Option<HeaderValue> {
+    let host = value.parsed("a host like \"doorbell.example\"", words::host)?;
+    HeaderValue::try_from(host).ok()
 }
 
 fn rate(value: Value<'_>) -> Option<Rate> {
@@ -207,7 +255,11 @@ fn glob(value: Value<'_>, declared: &Declared<'_>) -> Option<Glob> {
                 |near| format!("did you mean \"{near}\"?"),
             );
             let message = format!("\"{}\" matches no event type, {advice}", shown(text));
-            value.context.absent(value.span(), message);
+            match value.context.author {
+                Author::File | Author::Caller => value.absent(message),
+                // The source may be back some day.
+                Author::Store => value.context.warn(value.span(), message),
+            }
         }
     }
     Some(glob)

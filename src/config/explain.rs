@@ -41,11 +41,8 @@ pub fn explain(config: &Config, now: Timestamp) -> String {
         "sources",
         config.sources.values().map(|s| source(s, now)).collect(),
     );
-    let endpoints = config.endpoints.values();
-    section(
-        "endpoints",
-        endpoints.map(|e| endpoint(config, e)).collect(),
-    );
+    let endpoints = config.endpoints.values().map(|e| endpoint(config, e));
+    section("endpoints", endpoints.chain(over_the_api(config)).collect());
     section("routes", routes(config));
     if !config.warnings.is_empty() {
         section("warnings", config.warnings.clone());
@@ -292,10 +289,27 @@ fn endpoint(config: &Config, endpoint: &Endpoint) -> String {
         let per = duration_text(rate.per);
         format!(", at most {} per {per}", rate.requests)
     });
+    let asks = endpoint.handshake.as_ref();
+    let asks = asks.map_or_else(String::new, |name| {
+        let name = name.to_str().unwrap_or_default();
+        format!(", agrees first to be rung by {name}")
+    });
     format!(
-        "{name}: {}, hears {types}{filter}{written}{rate}",
+        "{name}: {}, hears {types}{filter}{written}{rate}{asks}",
         origin(url)
     )
+}
+
+/// Where endpoints made over the API may point, if not only to public addresses.
+fn over_the_api(config: &Config) -> Option<String> {
+    let networks: Vec<String> = config
+        .admin
+        .allow_networks
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let and = networks.join(", ");
+    (!networks.is_empty()).then(|| format!("(made over the API: public addresses and {and})"))
 }
 
 /// How webhooks are written, as far as it is not the usual way.

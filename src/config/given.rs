@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::secret::Secret;
 
-use super::reader::Keys;
+use super::reader::{Author, Keys};
 use super::value::Value;
 use super::words::shown;
 
@@ -62,12 +62,25 @@ pub(super) type Forbids = fn(&HeaderName) -> Option<&'static str>;
 /// The text of a URL or secret; never empty.
 pub(super) fn text(value: Value<'_>) -> Option<String> {
     value.hide();
+    let is_of_file = value.context.author == Author::File;
     let text = if let Some(literal) = value.as_text() {
         literal.to_owned()
+    } else if value.is_table() && !is_of_file {
+        let message = format!(
+            "`{}` is a string here: {{ env = … }} and {{ file = … }} are only read in the \
+             configuration file",
+            value.key
+        );
+        value.fault(message);
+        return None;
     } else if value.is_table() {
         elsewhere(value)?
     } else {
-        value.wrong_type("a string, { env = \"NAME\" } or { file = \"PATH\" }");
+        value.wrong_type(if is_of_file {
+            "a string, { env = \"NAME\" } or { file = \"PATH\" }"
+        } else {
+            "a string"
+        });
         return None;
     };
     if text.is_empty() {

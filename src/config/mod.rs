@@ -10,6 +10,7 @@
 //! | `model` `asking` | the checked types |
 //! | `service` `upstream` `source` `endpoint` `route` | the sections: keys, defaults, bounds |
 //! | `tls` | whom an upstream is believed by, and who doorbell is to it |
+//! | `beside` | endpoints that did not come with the file |
 //! | `rendering` | how an endpoint's webhooks are written |
 //! | `each` | what divides a source |
 //! | `joint` | what it shares with callers |
@@ -21,6 +22,7 @@
 //! | `explain` | what a file means, for people |
 
 mod asking;
+mod beside;
 mod declared;
 mod each;
 mod endpoint;
@@ -53,13 +55,17 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 pub use asking::*;
+pub use beside::{Beside, MemberFault};
 pub use each::{Each, PARTITION_VALUE_BYTES_MAX, PARTITIONS_MAX, fit as fit_partition};
+pub use endpoint::{NO_NETWORK, SECRETS_MAX};
 pub use explain::explain;
 pub use fault::{FAULTS_MAX, Fault, Faults};
 pub use joint::{Joint, OnWrite, Serve};
 pub use model::*;
+pub use reader::Author;
 pub use template::{Template, TemplateError, Values, Variable};
 pub use tls::{Identity, Tls};
+pub use words::duration;
 
 use crate::name::Name;
 
@@ -172,7 +178,7 @@ fn sections<'a>(context: &'a Context<'a>, tree: &'a DeTable<'a>) -> Config {
         source::source(name, table, &declared)
     });
     let endpoints = named(&root, "endpoints", &endpoint::ENDPOINT, |name, table| {
-        endpoint::endpoint(name, table, &declared, admin.public_url.as_ref())
+        endpoint::endpoint(name, table, &declared, &admin)
     });
     let routes = named(&root, "routes", &route::ROUTE, |name, table| {
         route::route(name, table, &declared, exposed)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use url::Url;
 
@@ -23,6 +23,7 @@ use crate::name::Name;
 use crate::schedule::Cron;
 use crate::secret::Secret;
 use crate::signature::{GithubKey, SigningKey};
+use crate::time::Timestamp;
 
 /// The generation in force. Readers take a snapshot per piece of work and keep it to its end; a
 /// reload swaps the whole.
@@ -95,6 +96,8 @@ pub struct Admin {
     pub hosts: Vec<String>,
     /// Where receivers of webhooks find it: the base of links in thin payloads.
     pub public_url: Option<Url>,
+    /// Where endpoints made over the API may point besides public addresses.
+    pub allow_networks: Arc<[IpNet]>,
 }
 
 /// `[metrics]`.
@@ -321,8 +324,12 @@ pub struct Endpoint {
     pub name: Name,
     /// Where webhooks are posted: http or https, no user, no fragment.
     pub url: Url,
+    /// Who changes it.
+    pub owner: Owner,
     /// Keys that sign, newest first; never empty.
     pub secrets: Vec<SigningKey>,
+    /// Keys that sign besides for some time, after a rotation.
+    pub retiring: Vec<Retiring>,
     /// What signs GitHub's way, too.
     pub github: Option<GithubKey>,
     /// Event types it hears; an event is heard when any matches.
@@ -345,6 +352,11 @@ pub struct Endpoint {
     pub disable_after: Duration,
     /// Whether private and loopback addresses may be connected to.
     pub allow_private: bool,
+    /// Networks that may be connected to although they are private.
+    pub allow_networks: Arc<[IpNet]>,
+    /// Under which name it is asked for permission before it is rung (CloudEvents web hooks);
+    /// `None`: it is not asked.
+    pub handshake: Option<HeaderValue>,
     /// Headers of every webhook, besides those of Standard Webhooks.
     pub headers: HeaderMap,
 }
@@ -355,6 +367,25 @@ impl Endpoint {
     pub fn hears(&self, event_type: &str) -> bool {
         self.events.iter().any(|glob| glob.matches(event_type))
     }
+}
+
+/// Who changes an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// Whoever writes the file.
+    File,
+    /// Callers of the admin API.
+    Api,
+}
+
+/// A key that was replaced and signs for a while yet, so that receivers have time to follow.
+#[derive(Debug, Clone)]
+pub struct Retiring {
+    /// The key.
+    pub key: SigningKey,
+    /// Until then.
+    pub until: Timestamp,
 }
 
 /// How often an endpoint may be rung: evenly refilled, at most `requests` at once.

@@ -15,11 +15,23 @@ use super::words::{nearest, shown};
 /// What the readers share: where values come from, and what they found.
 pub(super) struct Context<'a> {
     pub(super) text: &'a str,
+    pub(super) author: Author,
     pub(super) directory: &'a Path,
     pub(super) environment: &'a dyn Fn(&str) -> Option<String>,
     /// Lines with syntax errors; nothing more is said about them, and nothing is called absent.
     broken: &'a [Span],
     found: RefCell<Found>,
+}
+
+/// Who wrote what is read, and so what it may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Author {
+    /// Whoever writes the file: it may name variables and files of this machine.
+    File,
+    /// A caller of the admin API, who must not learn what they hold.
+    Caller,
+    /// The store, which kept what a caller wrote; sources and networks may have gone since.
+    Store,
 }
 
 /// What reading found.
@@ -59,10 +71,19 @@ impl<'a> Context<'a> {
     ) -> Self {
         Self {
             text,
+            author: Author::File,
             directory,
             environment,
             broken,
             found: RefCell::default(),
+        }
+    }
+
+    /// What did not come with a file: `text` is what it is read from.
+    pub(super) fn beside_the_file(text: &'a str, author: Author) -> Self {
+        Self {
+            author,
+            ..Self::new(text, Path::new(""), &|_| None, &[])
         }
     }
 
@@ -199,7 +220,11 @@ impl<'a> Table<'a> {
         read: impl FnOnce(Value<'a>) -> Option<T>,
     ) -> Option<T> {
         let Some(value) = self.value(key) else {
-            let message = format!("`{key}` is missing, write `{key} = {example}`");
+            let how = match self.context.author {
+                Author::File => format!("{key} = {example}"),
+                Author::Caller | Author::Store => format!("\"{key}\": {example}"),
+            };
+            let message = format!("`{key}` is missing, write `{how}`");
             self.context.absent(self.home.clone(), message);
             return None;
         };

@@ -1,10 +1,12 @@
 //! The sections about doorbell itself: `[log]`, `[store]`, `[admin]`, `[metrics]`, `[proxy]`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tracing::Level;
 use url::Url;
 
@@ -32,6 +34,9 @@ const LISTEN_MAX: usize = 16;
 const HOSTS_MAX: usize = 64;
 const NETWORKS_MAX: usize = 256;
 
+/// Where clouds tell a machine its credentials.
+const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+
 const LOG: Keys = Keys {
     now: &["level", "format"],
     later: &[],
@@ -41,8 +46,15 @@ const STORE: Keys = Keys {
     later: &["size_max"],
 };
 const ADMIN: Keys = Keys {
-    now: &["listen", "token", "metrics_token", "hosts", "public_url"],
-    later: &["allow_networks"],
+    now: &[
+        "listen",
+        "token",
+        "metrics_token",
+        "hosts",
+        "public_url",
+        "allow_networks",
+    ],
+    later: &[],
 };
 const METRICS: Keys = Keys {
     now: &["per_source"],
@@ -133,6 +145,7 @@ pub(super) fn admin(root: &Table<'_>) -> Admin {
         metrics_token: true,
         hosts: Vec::new(),
         public_url: None,
+        allow_networks: Arc::default(),
     };
     let Some(table) = root.table("admin", &ADMIN) else {
         return default;
@@ -146,6 +159,9 @@ pub(super) fn admin(root: &Table<'_>) -> Admin {
             v.each("a list of hosts", HOSTS_MAX, host)
         }),
         public_url: table.optional("public_url", public_url),
+        allow_networks: table
+            .or("allow_networks", Vec::new(), allow_networks)
+            .into(),
     };
     let context = table.context;
     let tokenless = !table.has("token");
@@ -190,17 +206,6 @@ pub(super) fn proxy(root: &Table<'_>, admin: &Admin) -> Option<Proxy> {
         }
         Some(addresses.into_iter().map(|(address, _)| address).collect())
     };
-    let network = |v: Value<'_>| {
-        let wanted = "a network like \"10.0.0.0/8\"";
-        v.parsed(wanted, |text| {
-            text.parse().map_err(|_| {
-                format!(
-                    "\"{}\" is no network like \"10.0.0.0/8\"",
-                    text.escape_debug()
-                )
-            })
-        })
-    };
     let listen = table.required("listen", "[\"127.0.0.1:8080\"]", addresses);
     let trusted_proxies = table.or("trusted_proxies", Vec::new(), |v| {
         v.each("a list of networks", NETWORKS_MAX, network)
@@ -224,6 +229,34 @@ pub(super) fn proxy(root: &Table<'_>, admin: &Admin) -> Option<Proxy> {
         connections_max,
         drain_delay,
         grace,
+    })
+}
+
+/// Where the API may point endpoints to.
+fn allow_networks(value: Value<'_>) -> Option<Vec<IpNet>> {
+    let networks = value.each("a list of networks", NETWORKS_MAX, |v| {
+        Some((network(v)?, v))
+    })?;
+    for (network, value) in &networks {
+        if network.contains(&METADATA) {
+            let message = format!(
+                "{METADATA} is in {network}: callers of the API could have webhooks sent to the \
+                 metadata service of a cloud"
+            );
+            value.context.warn(value.span(), message);
+        }
+    }
+    Some(networks.into_iter().map(|(network, _)| network).collect())
+}
+
+fn network(value: Value<'_>) -> Option<IpNet> {
+    value.parsed("a network like \"10.0.0.0/8\"", |text| {
+        text.parse().map_err(|_| {
+            format!(
+                "\"{}\" is no network like \"10.0.0.0/8\"",
+                words::shown(text)
+            )
+        })
     })
 }
 

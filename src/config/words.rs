@@ -3,10 +3,11 @@
 //! Decides what is one and what to write instead. Errors quote what was written, so secrets do
 //! not come here; [`super::given`] reads those.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use http::Method;
+use ipnet::IpNet;
 use url::Host;
 
 /// Most bytes of a duration's text, and most digits of each of its numbers. Within both, no sum
@@ -54,7 +55,10 @@ pub(super) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> O
 }
 
 /// `30s`, `15m`, `1h 30m`, `7d`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// A text that says how to write it.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = |run: &str| run.len() > DURATION_DIGITS_MAX;
     let bounded = text.len() <= DURATION_BYTES_MAX
         && !text.split(|c: char| !c.is_ascii_digit()).any(digits)
@@ -212,6 +216,20 @@ pub(super) fn is_private(host: &Host<&str>) -> bool {
         }
         Host::Ipv4(address) => is_private_address(IpAddr::V4(*address)),
         Host::Ipv6(address) => is_private_address(IpAddr::V6(*address)),
+    }
+}
+
+/// Whether a private host is in one of `networks`; `localhost` is in that of the loopback.
+pub(super) fn is_within(host: &Host<&str>, networks: &[IpNet]) -> bool {
+    let has = |address: IpAddr| {
+        networks
+            .iter()
+            .any(|net| net.contains(&address.to_canonical()))
+    };
+    match host {
+        Host::Domain(_) => has(Ipv4Addr::LOCALHOST.into()) || has(Ipv6Addr::LOCALHOST.into()),
+        Host::Ipv4(address) => has(IpAddr::V4(*address)),
+        Host::Ipv6(address) => has(IpAddr::V6(*address)),
     }
 }
 

@@ -33,6 +33,8 @@ const SERVICE: &str = r#"
 [admin] ;; hosts = ["a.example:80"] => without scheme and port
 [admin] ;; public_url = "bell.example" => is no URL
 [admin] ;; public_url = "https://bell.example/?a" => holds no `?`
+[admin] ;; allow_networks = ["10.0.0.0/33"] => "10.0.0.0/33" is no network
+[admin] ;; allow_networks = "10.0.0.0/8" => `allow_networks` is a list of networks, not a string
 [admin] ;; hosts = "a" => `hosts` is a list of hosts, not a string
 [proxy] ;; connections_max = 1 => `listen` is missing
 [proxy] ;; listen = [] => `listen` is empty
@@ -249,6 +251,8 @@ query = { p = 1 } ;; paginate = { by = "page", param = "p" } => `p` is given twi
 
 /// In `[endpoints.e]`.
 const ENDPOINT: &str = r#"
+handshake = "https://doorbell.example" => without scheme and port
+handshake = true => `handshake` is a host like "doorbell.example"
 url = "http://localhost:1/" => `url` is a private address, add `allow_private = true`
 url = "http://a.localhost./" => `url` is a private address, add `allow_private = true`
 url = "http://127.0.0.2/" => `url` is a private address, add `allow_private = true`
@@ -564,6 +568,7 @@ fn no_key_is_accepted_and_ignored() {
         "admin.hosts",
         "metrics.per_source",
         "admin.public_url",
+        "admin.allow_networks",
         "proxy.listen",
         "proxy.trusted_proxies",
         "proxy.connections_max",
