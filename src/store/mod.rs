@@ -17,6 +17,7 @@
 //! no number. So an endpoint is told all there is by the same means as what happens.
 
 mod backfill;
+mod endpoints;
 mod listed;
 mod sqlite;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 pub use backfill::*;
+pub use endpoints::*;
 pub use listed::*;
 pub use types::*;
 

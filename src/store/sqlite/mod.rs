@@ -7,6 +7,7 @@ mod backfill;
 mod checkpoint;
 mod commit;
 mod deliveries;
+mod endpoints;
 mod fault;
 mod feed;
 mod fresh;

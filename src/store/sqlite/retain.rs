@@ -37,6 +37,8 @@ impl Sqlite {
         self.forget_partitions(cutoff).await?;
         let events = self.forget_events(now, cutoff).await?;
         let attempts = self.forget_attempts(cutoff).await?;
+        self.forget_secrets(now).await?;
+        self.forget_deleted().await?;
         self.shrink().await?;
         Ok(Retained {
             events,
@@ -205,7 +207,7 @@ impl Sqlite {
         Ok(())
     }
 
-    fn is_active(&self, lane: i64) -> bool {
+    pub(super) fn is_active(&self, lane: i64) -> bool {
         self.active.lock().contains(&LaneId(lane))
     }
 }

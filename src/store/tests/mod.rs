@@ -3,6 +3,7 @@
 mod backfill;
 mod commits;
 mod deliveries;
+mod endpoints;
 mod feed;
 mod opening;
 mod partitions;
