@@ -55,7 +55,7 @@ pub struct Doorbell {
 ///
 /// # Errors
 /// What could not be bound, opened or built, in words for a person.
-pub async fn start(config: Config) -> anyhow::Result<Doorbell> {
+pub async fn start(mut config: Config) -> anyhow::Result<Doorbell> {
     let admin_listener = bind(config.admin.listen)?;
     let admin_address = admin_listener.local_addr()?;
     let proxy_addresses = config.proxy.iter().flat_map(|proxy| proxy.listen.clone());
@@ -71,6 +71,7 @@ pub async fn start(config: Config) -> anyhow::Result<Doorbell> {
     let clock = Clock::system();
     let (trigger, shutdown) = shutdown::channel();
     let store = Store::open(&config.store, clock.clone(), StoreMetrics::new(&metrics)).await?;
+    deliver::adopt(&mut config, &store).await?;
     let live: config::Live = Arc::new(ArcSwap::from_pointee(config));
     let build = Build {
         live,

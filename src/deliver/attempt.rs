@@ -17,6 +17,7 @@ use crate::signature::{self, GITHUB_HEADER};
 use crate::store::UNWRITTEN;
 use crate::time::Timestamp;
 
+use super::handshake::{self, Consent, REQUEST_ORIGIN};
 use super::verdict::{Answer, retry_after};
 
 /// How much of a failed answer is kept.
@@ -42,9 +43,6 @@ pub(super) async fn post(
     event: &Event,
     now: Timestamp,
 ) -> Answer {
-    if !endpoint.allow_private && client::literal(&endpoint.url).is_err() {
-        return failure(PRIVATE_ADDRESS);
-    }
     let rendered = match render(rendering, event).await {
         Ok(rendered) => rendered,
         Err(error) => return unrendered(&error),
@@ -52,10 +50,43 @@ pub(super) async fn post(
     let Some(request) = request(endpoint, event, rendered, now) else {
         return failure("request");
     };
-    match client.execute(request).await {
+    match exchange(client, endpoint, request).await {
         Ok(response) => read(response, now).await,
-        Err(error) => failure(class(&error)),
+        Err(failure) => failure,
     }
+}
+
+/// As [`post`], after the endpoint has agreed to be rung; its agreement.
+pub(super) async fn ask_and_post(
+    client: &reqwest::Client,
+    endpoint: &Endpoint,
+    rendering: &Arc<Rendering>,
+    event: &Event,
+    now: Timestamp,
+) -> (Option<Consent>, Answer) {
+    let consent = match &endpoint.handshake {
+        None => None,
+        Some(origin) => match handshake::ask(client, endpoint, origin, now).await {
+            Ok(consent) => Some(consent),
+            Err(answer) => return (None, answer),
+        },
+    };
+    let answer = post(client, endpoint, rendering, event, now).await;
+    (consent, answer)
+}
+
+/// Sends `request` where the endpoint may be; `client` guards names, this literal addresses.
+pub(super) async fn exchange(
+    client: &reqwest::Client,
+    endpoint: &Endpoint,
+    request: reqwest::Request,
+) -> Result<reqwest::Response, Answer> {
+    let within = client::literal_within(request.url(), &endpoint.allow_networks);
+    if !endpoint.allow_private && within.is_err() {
+        return Err(failure(PRIVATE_ADDRESS));
+    }
+    let response = client.execute(request).await;
+    response.map_err(|error| failure(class(&error)))
 }
 
 const PRIVATE_ADDRESS: &str = "private_address";
@@ -122,7 +153,9 @@ fn request(
 ) -> Option<reqwest::Request> {
     let (body, id) = (rendered.body, event.id.to_string());
     let signed_at = now.as_seconds();
-    let signature = signature::sign(&endpoint.secrets, &id, signed_at, body.as_bytes());
+    let retiring = endpoint.retiring.iter().filter(|old| old.until > now);
+    let keys = endpoint.secrets.iter().chain(retiring.map(|old| &old.key));
+    let signature = signature::sign(keys, &id, signed_at, body.as_bytes());
     let mut request = reqwest::Request::new(Method::POST, endpoint.url.clone());
     *request.timeout_mut() = Some(endpoint.timeout);
     // The endpoint's own headers come first: they never replace those that receivers verify.
@@ -130,6 +163,9 @@ fn request(
     headers.clone_from(&endpoint.headers);
     headers.extend(rendered.headers);
     headers.insert(CONTENT_TYPE, rendered.content_type);
+    if let Some(origin) = &endpoint.handshake {
+        headers.insert(REQUEST_ORIGIN, origin.clone());
+    }
     headers.insert(WEBHOOK_ID, HeaderValue::try_from(id).ok()?);
     headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(signed_at));
     headers.insert(WEBHOOK_SIGNATURE, HeaderValue::try_from(signature).ok()?);
@@ -151,6 +187,12 @@ async fn read(mut response: reqwest::Response, now: Timestamp) -> Answer {
             ..Answer::default()
         };
     }
+    read_failed(response, now).await
+}
+
+/// What a failed answer says, whatever its status.
+pub(super) async fn read_failed(mut response: reqwest::Response, now: Timestamp) -> Answer {
+    let status = response.status();
     let asked = response.headers().get(RETRY_AFTER);
     let retry_after = asked.and_then(|value| retry_after(value, now));
     let body = beginning(&mut response, ANSWER_BYTES_MAX).await;

@@ -33,6 +33,8 @@ pub(super) struct News {
     pub(super) lanes: BTreeSet<usize>,
     /// What is to be done once the endpoint rests.
     pub(super) errands: Vec<Errand>,
+    /// Whether the task is to end, and the endpoint is another's.
+    pub(super) is_dismissed: bool,
 }
 
 impl std::fmt::Debug for Inbox {
@@ -60,6 +62,17 @@ impl Inbox {
         self.notify.notify_one();
     }
 
+    /// Lets the endpoint's task end: nothing begins any more, attempts in flight are heard out.
+    pub(super) fn dismiss(&self) {
+        self.news.lock().is_dismissed = true;
+        self.notify.notify_one();
+    }
+
+    /// Whether [`Self::dismiss`] was called and not heard yet.
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.news.lock().is_dismissed
+    }
+
     /// Asks for something to be done once the endpoint rests; whether there was room for that.
     pub(super) fn ask(&self, errand: Errand) -> bool {
         let mut news = self.news.lock();
@@ -78,7 +91,7 @@ impl Inbox {
         loop {
             let news = std::mem::take(&mut *self.news.lock());
             let is_none = news.lanes.is_empty() && news.fresh.is_empty();
-            if !is_none || !news.errands.is_empty() {
+            if !is_none || !news.errands.is_empty() || news.is_dismissed {
                 return news;
             }
             self.notify.notified().await;

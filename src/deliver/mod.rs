@@ -13,6 +13,9 @@
 //! | `valve` | pure: how much an endpoint bears: concurrency, breaker, rate, for how long it fails |
 //! | `steady` | pure: the time by which retries are due, whatever is done to the clock |
 //! | `attempt` | one POST |
+//! | `enlist` | when the task of an endpoint begins and ends |
+//! | `stored` | endpoints that callers of the API make, change and delete |
+//! | `handshake` | whether an endpoint agrees to be rung |
 //! | `steering` | what people ask of an endpoint: pause, replay, skip |
 //! | `backfill` | whose turn it is of those that are told what there is |
 //! | `trial` | one POST for a person who tries an endpoint |
@@ -21,11 +24,14 @@
 mod attempt;
 mod backfill;
 mod board;
+mod enlist;
+mod handshake;
 mod lane;
 mod pace;
 mod queue;
 mod steady;
 mod steering;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -37,10 +43,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
+use url::Url;
 
 use crate::client::Resolver;
 use crate::clock::Clock;
@@ -54,6 +61,7 @@ use crate::time::{Timestamp, as_text};
 
 pub use board::Breaker;
 pub use steering::{Backlog, REPLAY_MAX, Replayed, SteerError};
+pub use stored::{ChangeError, Changed, OVERLAP, OVERLAP_MAX, STORED_MAX, adopt};
 pub use trial::{Tried, try_endpoint};
 
 use backfill::Teller;
@@ -101,6 +109,8 @@ pub struct Deliverer {
     pace: Arc<Pace>,
     /// Wakes who tells new endpoints what there is.
     backfilling: Arc<Notify>,
+    /// Held by whoever changes which endpoints there are.
+    shelf: Arc<tokio::sync::Mutex<()>>,
     tasks: TaskTracker,
 }
 
@@ -109,13 +119,13 @@ pub struct Deliverer {
 struct Roster {
     shown: RwLock<BTreeMap<Name, Arc<Shown>>>,
     hearers: RwLock<Hearers>,
+    seats: Mutex<enlist::Seats>,
 }
 
 /// An endpoint as others may see it.
 #[derive(Debug)]
 struct Shown {
     name: Name,
-    url: String,
     board: Arc<Board>,
     inbox: Arc<Inbox>,
     metrics: EndpointMetrics,
@@ -177,6 +187,7 @@ impl Deliverer {
             clients,
             pace: Arc::default(),
             backfilling: Arc::default(),
+            shelf: Arc::default(),
             tasks: TaskTracker::new(),
         };
         let config = deliverer.parts.live.load_full();
@@ -186,7 +197,7 @@ impl Deliverer {
             ready.push(deliverer.admit(endpoint, &switches).await?);
         }
         for (worker, queue, failing) in ready {
-            deliverer.tasks.spawn(worker.run(queue, failing));
+            deliverer.seat(worker, queue, failing);
         }
         let (store, shutdown) = (
             deliverer.parts.store.clone(),
@@ -216,49 +227,12 @@ impl Deliverer {
         endpoint: &Arc<Endpoint>,
         switches: &Switches,
     ) -> Result<(Worker, Queue, Option<Failing>), StoreError> {
-        let (parts, name) = (&self.parts, endpoint.name.as_str());
-        let is_enabled = !switches.disabled.contains(name);
-        let inbox = Arc::new(Inbox::default());
-        let board = Arc::new(Board::new(
-            (is_enabled, switches.paused.contains(name)),
-            endpoint.concurrency,
-        ));
-        let metrics = parts.metrics.endpoint(name);
-        metrics.enabled(board.is_rung());
-        metrics.bears(endpoint.concurrency, false);
-        let heard = heard(endpoint, &self.sources);
-        for (lane, (source, _)) in heard.iter().enumerate() {
-            let hearer = (Arc::clone(&inbox), lane);
-            let mut hearers = self.roster.hearers.write();
-            hearers.entry(*source).or_default().push(hearer);
-        }
-        let now = parts.clock.now();
-        let queue = restore((&parts.store, now), endpoint, heard.clone()).await?;
+        let board = Arc::new(switches.board(endpoint));
+        let worker = self.enlist(endpoint, board);
+        let now = self.parts.clock.now();
+        let queue = restore((&self.parts.store, now), endpoint, worker.heard.clone()).await?;
         let (name, load) = (&endpoint.name, queue.load());
         info!(endpoint = %name, pending = load.pending(), stuck = load.stuck, "endpoint is up");
-        let shown = Arc::new(Shown {
-            name: endpoint.name.clone(),
-            url: endpoint.url.origin().ascii_serialization(),
-            board: Arc::clone(&board),
-            inbox: Arc::clone(&inbox),
-            metrics: metrics.clone(),
-        });
-        let mut roster = self.roster.shown.write();
-        roster.insert(endpoint.name.clone(), shown);
-        drop(roster);
-        let worker = Worker {
-            endpoint: Arc::clone(endpoint),
-            heard,
-            live: Arc::clone(&parts.live),
-            store: parts.store.clone(),
-            clients: self.clients.clone(),
-            clock: parts.clock.clone(),
-            shutdown: parts.shutdown.clone(),
-            metrics,
-            inbox,
-            board,
-            pace: Arc::clone(&self.pace),
-        };
         Ok((
             worker,
             queue,
@@ -269,14 +243,20 @@ impl Deliverer {
     /// How each endpoint stands, by name.
     #[must_use]
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
-        let now = self.parts.clock.now();
+        let (now, config) = (self.parts.clock.now(), self.parts.live.load());
         let status = |shown: &Arc<Shown>| {
             let (pending, blocked_subjects) = shown.board.held();
+            let url = config
+                .endpoints
+                .get(&shown.name)
+                .map(|endpoint| &endpoint.url);
             let oldest = shown.board.oldest_at().filter(|_| pending > 0);
             let bearing = shown.board.bearing();
             EndpointStatus {
                 name: shown.name.to_string(),
-                url: shown.url.clone(),
+                url: url
+                    .map(Url::origin)
+                    .map_or_else(String::new, |url| url.ascii_serialization()),
                 enabled: shown.board.is_enabled(),
                 paused: shown.board.is_paused(),
                 pending,
@@ -325,6 +305,13 @@ impl Switches {
             paused: store.paused().await?,
             failing: store.failing().await?,
         })
+    }
+
+    fn board(&self, endpoint: &Endpoint) -> Board {
+        let name = endpoint.name.as_str();
+        let is_enabled = !self.disabled.contains(name);
+        let is_paused = self.paused.contains(name);
+        Board::new((is_enabled, is_paused), endpoint.concurrency)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::name::Name;
 use crate::store::{Deed, DeliveryId, ReplayQuery, Rewound, SourceId, Steered, Store, StoreError};
 
 /// How long an endpoint may take to come to rest: longer than most attempts may.
-const REST_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const REST_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Most deliveries that one request replays: some 30 ms of writing, in chunks.
 pub const REPLAY_MAX: usize = 512;
@@ -255,15 +255,16 @@ impl Deliverer {
         }
         match timeout(REST_PATIENCE, answer).await {
             Ok(Ok(outcome)) => Ok(outcome?),
-            Ok(Err(_)) => Err(SteerError::Draining),
-            Err(_) => Err(SteerError::Busy),
+            Ok(Err(_)) if self.parts.shutdown.is_draining() => Err(SteerError::Draining),
+            // It was changed or deleted in this moment.
+            Ok(Err(_)) | Err(_) => Err(SteerError::Busy),
         }
     }
 }
 
 impl Shown {
     /// Makes the worker and the series follow the board.
-    fn follow(&self) {
+    pub(super) fn follow(&self) {
         self.metrics.enabled(self.board.is_rung());
         // An endpoint hears something, so it has a first lane; the poke makes it look around.
         self.inbox.poke([0]);

@@ -56,7 +56,8 @@ pub(super) async fn send(
 ) -> Tried {
     let began = Instant::now();
     let (client, rendering) = (clients.of(endpoint), &endpoint.rendering);
-    let answer = attempt::post(client, endpoint, rendering, event, clock.now()).await;
+    let now = clock.now();
+    let (_, answer) = attempt::ask_and_post(&client, endpoint, rendering, event, now).await;
     Tried {
         id: event.id.to_string(),
         event_type: event.event_type(),

@@ -134,6 +134,31 @@ impl DeliverMetrics {
         series.enabled.set(1);
         series
     }
+
+    /// The series of an endpoint that there is no more; whoever still counts in them counts for
+    /// nobody.
+    pub fn forget(&self, name: &str) {
+        // An error says that there is no such series.
+        for outcome in ["delivered", "failed"] {
+            let _ = self.attempts.remove_label_values(&[name, outcome]);
+        }
+        for outcome in ["delivered", "dead", "filtered"] {
+            let _ = self.deliveries.remove_label_values(&[name, outcome]);
+        }
+        for histogram in [&self.duration, &self.lag] {
+            let _ = histogram.remove_label_values(&[name]);
+        }
+        for gauge in [
+            &self.pending,
+            &self.blocked_subjects,
+            &self.oldest_pending,
+            &self.enabled,
+            &self.breaker_open,
+            &self.concurrency,
+        ] {
+            let _ = gauge.remove_label_values(&[name]);
+        }
+    }
 }
 
 impl EndpointMetrics {
@@ -220,5 +245,20 @@ mod tests {
         ] {
             assert!(scrape.contains(line), "{line} is missing in:\n{scrape}");
         }
+    }
+
+    #[test]
+    fn no_series_is_left_of_an_endpoint_that_is_forgotten() {
+        let metrics = Metrics::new();
+        let families = DeliverMetrics::new(&metrics);
+        let (gone, _stays) = (families.endpoint("gone"), families.endpoint("stays"));
+        families.forget("gone");
+        gone.delivered();
+        let scrape = metrics.scrape();
+        assert!(!scrape.contains("\"gone\""), "{scrape}");
+        let again = DeliverMetrics::endpoint(&families, "gone");
+        again.enabled(true);
+        let line = r#"doorbell_deliveries_total{endpoint="gone",outcome="delivered"} 0"#;
+        assert!(metrics.scrape().contains(line));
     }
 }

@@ -65,7 +65,12 @@ impl<'a> Content<'a> {
 /// The value of `webhook-signature`: `v1,<base64>` or `v1a,<base64>` for each key, separated by one
 /// space, since a reference verifier stumbles over two.
 #[must_use]
-pub fn sign(keys: &[SigningKey], id: &str, timestamp: i64, body: &[u8]) -> String {
+pub fn sign<'k>(
+    keys: impl IntoIterator<Item = &'k SigningKey>,
+    id: &str,
+    timestamp: i64,
+    body: &[u8],
+) -> String {
     let timestamp = timestamp.to_string();
     let content = Content {
         id,
@@ -73,7 +78,7 @@ pub fn sign(keys: &[SigningKey], id: &str, timestamp: i64, body: &[u8]) -> Strin
         body,
     };
     // 44 characters of base64 for 32 bytes, the tag and a space.
-    let mut value = String::with_capacity(keys.len() * 48);
+    let mut value = String::with_capacity(48);
     for key in keys {
         if !value.is_empty() {
             value.push(' ');

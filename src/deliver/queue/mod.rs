@@ -147,7 +147,10 @@ impl Queue {
 
     /// A lane's source committed events.
     pub(super) fn poke(&mut self, lane: usize) {
-        self.at(lane, |lane, _| lane.poke());
+        // Who hears nothing has no lane, and is poked to look around all the same.
+        if lane < self.lanes.len() {
+            self.at(lane, |lane, _| lane.poke());
+        }
     }
 
     /// A lane's source made a small commit, and these are its events: taken in at once by a lane

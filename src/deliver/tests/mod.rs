@@ -1,6 +1,7 @@
 //! The deliverer on a real store, against receivers that misbehave.
 
 mod health;
+mod made;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -160,6 +161,10 @@ fn endpoint(text: &str, url: &Url) -> Endpoint {
         disable_after: Duration::from_hours(24),
         order: Order::Subject,
         allow_private: true,
+        allow_networks: Arc::default(),
+        handshake: None,
+        owner: config::Owner::File,
+        retiring: Vec::new(),
         headers: HeaderMap::new(),
     }
 }
@@ -225,6 +230,7 @@ impl House {
                 metrics_token: true,
                 hosts: Vec::new(),
                 public_url: None,
+                allow_networks: ["127.0.0.0/8".parse().expect("a network")].into(),
             },
             proxy: None,
             upstreams: BTreeMap::new(),

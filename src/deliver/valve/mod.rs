@@ -18,7 +18,7 @@ mod streak;
 use std::time::{Duration, Instant};
 
 use crate::backoff::spread;
-use crate::config::Endpoint;
+use crate::config::{Endpoint, Rate};
 use crate::store::Failing;
 use crate::time::Timestamp;
 
@@ -94,13 +94,13 @@ impl Valve {
         }
     }
 
-    /// Follows the settings in force.
-    pub(super) fn follow(&mut self, endpoint: &Endpoint, now: Instant) {
+    /// Follows the settings in force, and the rate that the endpoint bears.
+    pub(super) fn follow(&mut self, endpoint: &Endpoint, rate: Option<Rate>, now: Instant) {
         self.concurrency = endpoint.concurrency;
         self.disable_after = endpoint.disable_after;
         self.delay_max = delay_max(endpoint);
-        if self.bucket.as_ref().map(Bucket::rate) != endpoint.rate {
-            self.bucket = endpoint.rate.map(|rate| Bucket::new(rate, now));
+        if self.bucket.as_ref().map(Bucket::rate) != rate {
+            self.bucket = rate.map(|rate| Bucket::new(rate, now));
         }
     }
 

@@ -33,6 +33,10 @@ fn endpoint(rate: Option<(u32, Duration)>) -> Endpoint {
         order: Order::Subject,
         disable_after: Duration::from_hours(120),
         allow_private: false,
+        allow_networks: Arc::default(),
+        handshake: None,
+        owner: crate::config::Owner::File,
+        retiring: Vec::new(),
         headers: HeaderMap::new(),
     }
 }
@@ -149,15 +153,16 @@ fn new_settings_are_followed_and_the_same_ones_change_nothing() {
     let rated = endpoint(Some((10, SECOND)));
     let mut valve = Valve::new(&rated, None, now);
     valve.began(1);
-    valve.follow(&rated, now);
+    valve.follow(&rated, rated.rate, now);
     assert_eq!(valve.room(0, now), Room::For(0), "no new credit");
-    valve.follow(&endpoint(None), now);
+    valve.follow(&endpoint(None), None, now);
     assert_eq!(valve.room(0, now), Room::For(8));
     valve.follow(
         &Endpoint {
             concurrency: 2,
             ..endpoint(None)
         },
+        None,
         now,
     );
     assert_eq!(valve.room(0, now), Room::For(2));

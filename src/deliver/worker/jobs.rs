@@ -16,6 +16,7 @@ use super::words::Words;
 use crate::backoff::Backoff;
 use crate::config::Endpoint;
 use crate::deliver::attempt;
+use crate::deliver::handshake::Consent;
 use crate::deliver::lane::Start;
 use crate::deliver::queue::{AskJob, ScanJob};
 use crate::deliver::verdict::Answer;
@@ -57,6 +58,8 @@ pub(super) struct Attempted {
     pub(super) took: Duration,
     pub(super) rendering: Option<Digest>,
     pub(super) answer: Answer,
+    /// The endpoint was asked for it and agreed.
+    pub(super) consent: Option<Consent>,
 }
 
 /// What the store has of an event.
@@ -79,7 +82,8 @@ impl Running {
     pub(super) fn attempt(&mut self, lane: usize, start: Start, event: Event, words: Words) {
         let endpoint = Arc::clone(&self.worker.endpoint);
         let clock = self.worker.clock.clone();
-        let client = self.worker.clients.of(&endpoint).clone();
+        let client = self.worker.clients.of(&endpoint);
+        let awaits_consent = self.awaits_consent();
         self.jobs.push(Box::pin(async move {
             // Asked once, before the first attempt: from then on the event is the endpoint's.
             let is_new = start.attempts == 0;
@@ -87,7 +91,13 @@ impl Running {
                 return Report::Filtered(lane, start);
             }
             let (at, began) = (clock.now(), Instant::now());
-            let answer = attempt::post(&client, &endpoint, &words.rendering, &event, at).await;
+            let rendering = &words.rendering;
+            let (consent, answer) = if awaits_consent {
+                attempt::ask_and_post(&client, &endpoint, rendering, &event, at).await
+            } else {
+                let answer = attempt::post(&client, &endpoint, rendering, &event, at).await;
+                (None, answer)
+            };
             Report::Attempted(Box::new(Attempted {
                 lane,
                 start,
@@ -95,6 +105,7 @@ impl Running {
                 took: began.elapsed(),
                 rendering: words.digest,
                 answer,
+                consent,
             }))
         }));
     }

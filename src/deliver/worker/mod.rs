@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use ipnet::IpNet;
+use parking_lot::Mutex;
 use tracing::error;
 
 use crate::client::{self, Resolver};
@@ -27,6 +29,7 @@ use crate::store::{DeliveryId, Failing, SourceId, Store, StoreError, Then};
 use crate::time::Timestamp;
 
 use super::board::{Board, Inbox, News};
+use super::handshake::Consent;
 use super::lane::{Kinds, Lag, Start};
 use super::pace::{self, Pace};
 use super::queue::Queue;
@@ -62,29 +65,56 @@ pub(super) struct Worker {
     pub(super) pace: Arc<Pace>,
 }
 
-/// The two clients that all endpoints share.
+/// The clients that all endpoints share.
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
     /// Reaches public addresses only.
-    pub(super) guarded: reqwest::Client,
+    guarded: reqwest::Client,
     /// Reaches every address.
-    pub(super) unguarded: reqwest::Client,
+    unguarded: reqwest::Client,
+    /// Reaches public addresses and these networks.
+    within: Arc<Mutex<Option<Within>>>,
+    resolver: Resolver,
 }
+
+/// Networks, and the client that reaches them.
+type Within = (Arc<[IpNet]>, reqwest::Client);
 
 impl Clients {
     pub(super) fn new(resolver: Resolver) -> Result<Self, String> {
         Ok(Self {
             guarded: client::webhooks(false, resolver.clone())?,
-            unguarded: client::webhooks(true, resolver)?,
+            unguarded: client::webhooks(true, resolver.clone())?,
+            within: Arc::default(),
+            resolver,
         })
     }
 
     /// The one that reaches what `endpoint` may be at.
-    pub(super) fn of(&self, endpoint: &Endpoint) -> &reqwest::Client {
+    pub(super) fn of(&self, endpoint: &Endpoint) -> reqwest::Client {
+        let networks = &endpoint.allow_networks;
         if endpoint.allow_private {
-            &self.unguarded
-        } else {
-            &self.guarded
+            return self.unguarded.clone();
+        }
+        if networks.is_empty() {
+            return self.guarded.clone();
+        }
+        // All endpoints that have networks have those of the configuration, so it is made once.
+        let mut within = self.within.lock();
+        if let Some((reached, client)) = &*within
+            && reached == networks
+        {
+            return client.clone();
+        }
+        match client::webhooks_within(Arc::clone(networks), self.resolver.clone()) {
+            Ok(client) => {
+                *within = Some((Arc::clone(networks), client.clone()));
+                client
+            }
+            Err(error) => {
+                error!(%error, "a client for private networks cannot be made");
+                self.guarded.clone()
+            }
         }
     }
 }
@@ -106,6 +136,7 @@ impl Worker {
             queue,
             jobs: FuturesUnordered::new(),
             errands: Vec::new(),
+            consent: Asked::Not,
             is_settling: false,
             refusals: 0,
             is_draining: false,
@@ -117,6 +148,16 @@ impl Worker {
     }
 }
 
+/// Whether the endpoint was asked to be rung.
+enum Asked {
+    /// Not since the start, or since it was switched on.
+    Not,
+    /// In vain, the last time.
+    Refused,
+    /// It agreed.
+    Agreed(Consent),
+}
+
 struct Running {
     worker: Worker,
     speech: Speech,
@@ -124,6 +165,7 @@ struct Running {
     jobs: FuturesUnordered<BoxFuture<'static, Report>>,
     /// What is to be done once it rests.
     errands: Vec<Errand>,
+    consent: Asked,
     is_settling: bool,
     /// How often in a row the store refused to settle.
     refusals: u32,
@@ -199,6 +241,10 @@ impl Running {
     }
 
     fn hear(&mut self, news: News) {
+        if news.is_dismissed {
+            self.is_draining = true;
+            self.errands.clear();
+        }
         if !self.is_draining {
             self.errands.extend(news.errands);
         }
@@ -235,6 +281,7 @@ impl Running {
         if is_enabled && !self.was_enabled {
             self.valve = Valve::new(&self.worker.endpoint, None, Instant::now());
             self.probe = None;
+            self.consent = Asked::Not;
         }
         self.was_enabled = is_enabled;
     }
@@ -249,7 +296,11 @@ impl Running {
         if let Some(endpoint) = config.endpoints.get(&self.worker.endpoint.name) {
             self.worker.endpoint = Arc::clone(endpoint);
             self.speech.follow(&endpoint.rendering);
-            self.valve.follow(endpoint, Instant::now());
+            let rate = match &self.consent {
+                Asked::Agreed(consent) => consent.rate(endpoint.rate),
+                Asked::Not | Asked::Refused => endpoint.rate,
+            };
+            self.valve.follow(endpoint, rate, Instant::now());
         }
         let starts = self.starts();
         if !starts.is_empty()
@@ -272,6 +323,16 @@ impl Running {
         }
     }
 
+    /// Whether the endpoint is to be asked before it is rung.
+    fn awaits_consent(&self) -> bool {
+        let endpoint = &self.worker.endpoint;
+        let agreed = match &self.consent {
+            Asked::Agreed(consent) => consent.is_of(endpoint),
+            Asked::Not | Asked::Refused => false,
+        };
+        endpoint.handshake.is_some() && !agreed
+    }
+
     /// What may begin now.
     fn starts(&mut self) -> Vec<(usize, Start)> {
         let flying = self.queue.flying();
@@ -285,6 +346,8 @@ impl Running {
                 }
                 Vec::from_iter(probe)
             }
+            // One at a time, which asks.
+            Room::For(more) if self.awaits_consent() => self.starts_of(due, more.min(1)),
             Room::For(more) => self.starts_of(due, flying + more),
         };
         self.valve.began(starts.len());
@@ -395,6 +458,9 @@ impl Running {
 
     /// When an attempt can begin although none has ended.
     fn next_start(&mut self, now: Instant) -> Option<Duration> {
+        if self.awaits_consent() && self.queue.flying() > 0 {
+            return None;
+        }
         let room = self.valve.next(self.queue.flying(), now)?;
         let room = room.saturating_duration_since(now);
         if self.queue.is_paced() {
@@ -445,7 +511,7 @@ impl Running {
         let rests = self
             .recounted
             .is_some_and(|(at, took)| at.elapsed() < took * RECOUNT_SHARE);
-        if self.beats.is_multiple_of(RECOUNT_BEATS) && !rests {
+        if self.beats.is_multiple_of(RECOUNT_BEATS) && !rests && !self.is_draining {
             self.recount();
         }
     }

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use tracing::{debug, info, warn};
 
-use super::Running;
 use super::jobs::Attempted;
+use super::{Asked, Running};
+use crate::deliver::handshake::{Consent, NOT_ALLOWED};
 use crate::deliver::lane::Start;
-use crate::deliver::verdict::judge;
+use crate::deliver::verdict::{Answer, judge};
 use crate::event::{self, Kind};
 use crate::store::{Announcement, Attempt, DeliveryId, Then, UNWRITTEN};
 use crate::time::Timestamp;
@@ -62,7 +63,9 @@ impl Running {
             took,
             rendering,
             answer,
+            consent,
         } = attempted;
+        self.hear_consent(consent, &answer);
         let (now, number) = (self.worker.clock.now(), start.attempts + 1);
         let due = self.steady();
         let retry = &self.worker.endpoint.retry;
@@ -99,6 +102,18 @@ impl Running {
         }
         self.queue
             .finished(lane, start.delivery.event, attempt, verdict.then);
+    }
+
+    /// Whether the endpoint has agreed to be rung, if it was asked.
+    fn hear_consent(&mut self, consent: Option<Consent>, answer: &Answer) {
+        let endpoint = &self.worker.endpoint.name;
+        if let Some(consent) = consent {
+            info!(%endpoint, "endpoint agrees to be rung");
+            self.consent = Asked::Agreed(consent);
+        } else if answer.error == Some(NOT_ALLOWED) && !matches!(self.consent, Asked::Refused) {
+            warn!(%endpoint, status = answer.status, "endpoint does not agree to be rung, it is asked again");
+            self.consent = Asked::Refused;
+        }
     }
 
     /// What an attempt tells of the endpoint.
@@ -180,6 +195,7 @@ impl Running {
 /// What a failed attempt failed for, in a few words.
 fn reason(attempt: &Attempt) -> String {
     match (attempt.status, &attempt.error) {
+        (Some(status), Some(error)) if error == NOT_ALLOWED => format!("{error}, status {status}"),
         (Some(status), _) => format!("status {status}"),
         (None, Some(error)) => error.clone(),
         (None, None) => String::new(),

@@ -94,6 +94,7 @@ fn config(upstreams: Vec<config::Upstream>, routes: Vec<config::Route>) -> Confi
             metrics_token: true,
             hosts: Vec::new(),
             public_url: None,
+            allow_networks: Arc::default(),
         },
         proxy: Some(config::Proxy {
             listen: vec![loopback],
