@@ -60,6 +60,10 @@ async fn command(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(config) => cli::sources(&config, &remote).await,
             Err(code) => Ok(code),
         },
+        Command::Endpoints(remote) => match cli::read_config(&arguments.config) {
+            Ok(config) => cli::endpoints(&config, &remote).await,
+            Err(code) => Ok(code),
+        },
         Command::Events(events) => match cli::read_config(&arguments.config) {
             Ok(config) => tokio::select! {
                 shown = cli::events(&config, &events) => shown,

@@ -1,26 +1,14 @@
-//! Endpoints: how they stand, and what somebody wants of them.
+//! Endpoints: what somebody wants of them.
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::answers::Answer;
 use super::{Body, Parts};
 use crate::deliver::{Backlog, SteerError};
-
-pub(super) async fn endpoints(State(parts): State<Parts>) -> Answer {
-    Ok(Json(json!({ "endpoints": parts.deliverer.endpoints() })).into_response())
-}
-
-pub(super) async fn endpoint(State(parts): State<Parts>, Path(name): Path<String>) -> Answer {
-    let mut endpoints = parts.deliverer.endpoints().into_iter();
-    let found = endpoints.find(|status| status.name == name);
-    let found = found.ok_or(SteerError::Unknown(name))?;
-    Ok(Json(found).into_response())
-}
 
 /// What becomes of what waited: `{"backlog": "send"}`, or `drop`.
 #[derive(Deserialize, Default)]

@@ -8,8 +8,10 @@ mod backfill;
 mod deliveries;
 mod endpoints;
 mod gate;
+mod once;
 mod problem;
 mod repeated;
+mod stored;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -45,7 +47,7 @@ use crate::shutdown::{Phase, Shutdown};
 use crate::store::{SourceId, Store};
 use crate::upstream::Upstreams;
 
-/// Largest request body. No body of this API is read beyond a few fields.
+/// Largest request body. The largest is an endpoint with its template.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// What the API shows and steers.
@@ -136,8 +138,17 @@ fn router(parts: Parts) -> Router {
         .route("/sources/{name}/poll", post(answers::poll))
         .route("/upstreams", get(answers::upstreams))
         .route("/coverage", get(repeated::coverage))
-        .route("/endpoints", get(endpoints::endpoints))
-        .route("/endpoints/{name}", get(endpoints::endpoint))
+        .route("/endpoints", get(stored::endpoints).post(stored::create))
+        .route(
+            "/endpoints/{name}",
+            get(stored::endpoint)
+                .patch(stored::change)
+                .delete(stored::delete),
+        )
+        .route(
+            "/endpoints/{name}/rotate-secret",
+            post(stored::rotate_secret),
+        )
         .route("/endpoints/{name}/enable", post(endpoints::enable))
         .route("/endpoints/{name}/disable", post(endpoints::disable))
         .route("/endpoints/{name}/pause", post(endpoints::pause))
@@ -191,6 +202,10 @@ impl Body {
     fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let read = serde_json::from_slice(&self.0);
         read.map_err(|error| Problem::bad_request(format!("body: {error}")))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// As [`Self::read`]; the default of an empty one.

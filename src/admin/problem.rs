@@ -4,14 +4,19 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::config::MemberFault;
 use crate::deliver::SteerError;
 use crate::store::StoreError;
+
+/// Most errors that the detail, which people read, repeats.
+const TOLD_MAX: usize = 3;
 
 /// An error answer.
 #[derive(Debug, Clone)]
 pub struct Problem {
     status: StatusCode,
     detail: String,
+    errors: Vec<MemberFault>,
 }
 
 impl Problem {
@@ -20,6 +25,18 @@ impl Problem {
         Self {
             status,
             detail: detail.into(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// 422, with what is wrong with which member.
+    #[must_use]
+    pub fn unprocessable(errors: &[MemberFault]) -> Self {
+        let told = errors.iter().take(TOLD_MAX).map(|error| &*error.detail);
+        let told: Vec<&str> = told.collect();
+        Self {
+            errors: errors.to_vec(),
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, told.join("; "))
         }
     }
 
@@ -71,12 +88,15 @@ impl From<SteerError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = serde_json::json!({
+        let mut body = serde_json::json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("error"),
             "status": self.status.as_u16(),
             "detail": self.detail,
         });
+        if !self.errors.is_empty() {
+            body["errors"] = serde_json::json!(self.errors);
+        }
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(

@@ -32,7 +32,7 @@ pub use check::check;
 pub use coverage::coverage;
 pub use listen::listen;
 pub use look::look;
-pub use remote::{deliveries, events, replay, sources};
+pub use remote::{deliveries, endpoints, events, replay, sources};
 pub use secret::secret;
 pub use send_test::send_test;
 pub use verify::verify_body;
@@ -89,6 +89,8 @@ pub enum Command {
     Listen(ListenArguments),
     /// Show how the sources of a doorbell at work stand
     Sources(RemoteArguments),
+    /// Show how the endpoints of a doorbell at work stand, those made over its API among them
+    Endpoints(RemoteArguments),
     /// Show what happened, and with `--follow` what happens
     Events(EventsArguments),
     /// Show deliveries: pending, delivered or dead

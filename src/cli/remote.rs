@@ -1,4 +1,4 @@
-//! The commands that ask a doorbell at work: `sources`, `events`, `deliveries`, `replay`.
+//! The commands that ask a doorbell at work: `sources`, `endpoints`, `events`, `deliveries`, `replay`.
 //!
 //! Decides how answers of its admin API look to a person. Where that listens and what opens it
 //! stands in the configuration file.
@@ -142,6 +142,47 @@ pub async fn sources(config: &Config, arguments: &RemoteArguments) -> anyhow::Re
         say!(
             "{name}  {painted}  {}{error}",
             paint.faint(format!("{items}{next}"))
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows how the endpoints of a doorbell stand.
+///
+/// # Errors
+/// What keeps it from answering.
+pub async fn endpoints(config: &Config, arguments: &RemoteArguments) -> anyhow::Result<ExitCode> {
+    let api = Api::of(config, arguments)?;
+    let answer = api.get("endpoints", &[]).await?;
+    if arguments.json {
+        say!("{answer}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let paint = Paint::stdout();
+    for endpoint in list(&answer, "endpoints") {
+        let is = |key: &str| endpoint[key] == json!(true);
+        let state = if is("unusable") {
+            paint.bad("unusable")
+        } else if !is("enabled") {
+            paint.bad("off")
+        } else if is("paused") {
+            paint.fresh("paused")
+        } else {
+            paint.good("on")
+        };
+        let pending = endpoint["pending"].as_u64().unwrap_or_default();
+        let oldest = endpoint["oldest_pending_seconds"].as_u64();
+        let oldest = oldest.map(|age| format!(", the oldest for {age} s"));
+        let oldest = oldest.unwrap_or_default();
+        let owner = match endpoint["owner"].as_str() {
+            Some("api") => ", made over the API",
+            _ => "",
+        };
+        say!(
+            "{}  {state}  {}  {}",
+            paint.strong(word(endpoint, "name")),
+            word(endpoint, "url"),
+            paint.faint(format!("{pending} pending{oldest}{owner}")),
         );
     }
     Ok(ExitCode::SUCCESS)
