@@ -10,6 +10,7 @@
 
 mod adaptive;
 mod admin;
+mod agreeing;
 mod backfill;
 mod backlog;
 mod bearing;
@@ -30,6 +31,7 @@ mod judges;
 mod kill;
 mod listing;
 mod looking;
+mod made;
 mod many;
 mod metrics;
 mod pages;

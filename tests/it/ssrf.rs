@@ -226,17 +226,24 @@ fn endpoint(url: Url, allow_private: bool) -> Endpoint {
         order: Order::Subject,
         disable_after: Duration::from_hours(24),
         allow_private,
+        allow_networks: Arc::default(),
+        handshake: None,
+        owner: config::Owner::File,
+        retiring: Vec::new(),
         headers: HeaderMap::new(),
     }
 }
 
 /// One attempt, as the deliverer makes each.
 async fn attempt(url: Url, allow_private: bool, resolver: Resolver) -> Tried {
+    try_one(endpoint(url, allow_private), resolver).await
+}
+
+async fn try_one(endpoint: Endpoint, resolver: Resolver) -> Tried {
     install_crypto_provider();
     let clock = Clock::system();
     let event = Event::trial(Trial::Own, "ops", clock.now(), 1);
-    let endpoint = Arc::new(endpoint(url, allow_private));
-    let tried = try_endpoint(&endpoint, &event, resolver, &clock).await;
+    let tried = try_endpoint(&Arc::new(endpoint), &event, resolver, &clock).await;
     tried.expect("a client")
 }
 
@@ -251,6 +258,47 @@ async fn no_webhook_connects_to_a_private_address_however_it_is_spelled_or_named
     }
     for host in LEADS_NOWHERE {
         assert!(canary.url(host).is_err(), "{host} is no host");
+    }
+}
+
+/// As those endpoints have it that are made over the API.
+#[tokio::test]
+async fn allowed_networks_are_connected_to_and_no_others() {
+    let canary = Canary::listening().await;
+    let within = async |host: &str, networks: &[&str]| {
+        let networks = networks.iter().map(|net| net.parse().expect("a network"));
+        let endpoint = Endpoint {
+            allow_networks: networks.collect(),
+            ..endpoint(canary.url(host).expect(host), false)
+        };
+        try_one(endpoint, Resolver::from_fn(answers)).await.error
+    };
+    let other = ["10.0.0.0/8", "192.168.0.0/16", "fd00::/8"];
+    for host in LEADS_HOME {
+        assert_eq!(
+            within(host, &other).await,
+            Some("private_address"),
+            "{host}"
+        );
+        assert_eq!(canary.songs(), 0, "{host} connects");
+    }
+    let home = ["127.0.0.0/8"];
+    for host in LEADS_ASTRAY {
+        if host != "127.255.255.254" {
+            assert_eq!(within(host, &home).await, Some("private_address"), "{host}");
+        }
+    }
+    assert_eq!(canary.songs(), 0);
+    for host in [
+        "127.0.0.1",
+        "0x7f.1",
+        "[::ffff:127.0.0.1]",
+        "loopback.example",
+        "localhost",
+    ] {
+        let before = canary.songs();
+        assert_ne!(within(host, &home).await, Some("private_address"), "{host}");
+        wait_until(host, async || (canary.songs() > before).then_some(())).await;
     }
 }
 

@@ -8,6 +8,7 @@ mod beside;
 mod clocked;
 mod doorbell;
 mod egress;
+pub(crate) mod hook;
 mod outsider;
 mod paged;
 mod receiver;
