@@ -183,7 +183,11 @@ fn headers() -> Vec<Row> {
             ]
         }),
         Row::new("a head that drips", Fails("timeout"), |_| {
-            vec![Piece::Repeat("H".into(), Duration::from_millis(20))]
+            let start = "HTTP/1.1 200 OK\r\nx-drop: ";
+            vec![
+                Piece::Send(start.into()),
+                Piece::Repeat("a".into(), Duration::from_millis(20)),
+            ]
         })
         .hasty(),
     ]
