@@ -1,5 +1,7 @@
 //! The time of an upstream, which goes on evenly and with news. See the room's own words.
 
+use std::time::Duration;
+
 use crate::time::Timestamp;
 
 /// What an upstream's clock shows.
@@ -20,11 +22,16 @@ pub(super) struct Clock {
 impl Clock {
     /// Lets it go on until `now` by the even part of time; back it never goes.
     pub(super) fn advance(&mut self, now: Timestamp, even: f64) {
-        let at = self.at.replace(now);
-        if let Some(at) = at {
-            self.reading += even * now.since(at).as_secs_f64();
-        }
+        let at = self.at.unwrap_or(now);
+        self.reading += even * now.since(at).as_secs_f64();
+        self.at = Some(at.max(now));
         self.news_at.get_or_insert(now);
+    }
+
+    /// The machine's clock was set back by so much. What this one shows stands.
+    pub(super) fn step_back(&mut self, back: Duration) {
+        self.at = self.at.map(|at| at.minus(back));
+        self.news_at = self.news_at.map(|at| at.minus(back));
     }
 
     /// There is news, `together` by what it says of others. The mean time between news is that of

@@ -5,7 +5,7 @@
 //! `λx / (1 - exp(-λx))` of them on average. With that in the place of what cannot be seen, a rate
 //! is a number of changes by an exposure (expectation maximisation, one step a poll).
 
-use super::Tuning;
+use super::tuning::Tuning;
 
 /// What polls told of a source. All of it is forgotten a little with each change that is found, so
 /// that it is about the latest [`Tuning::memory`] of them, however long that takes.
@@ -50,6 +50,15 @@ pub(super) struct Found {
 }
 
 impl Learnt {
+    /// Itself, or nothing if it cannot be what polls told.
+    pub(super) fn if_sound(self) -> Self {
+        let numbers = [self.changes, self.exposure, self.joint, self.news];
+        let is_sound = |number: &f32| number.is_finite() && *number >= 0.0;
+        Some(self)
+            .filter(|_| numbers.iter().all(is_sound))
+            .unwrap_or_default()
+    }
+
     /// Takes in what a poll brought.
     pub(super) fn see(&mut self, seen: Seen, tuning: &Tuning) {
         let keep = if seen.found.is_some() {

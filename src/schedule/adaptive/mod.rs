@@ -33,12 +33,16 @@
 //!
 //! # What is learnt of a source
 //!
-//! See [`Learnt`]: four numbers, from polls alone.
+//! See [`Learnt`]: four numbers, from polls alone. They outlive the pool ([`Pool::foresee`],
+//! [`Pool::join`], [`Pool::resume`]); what the clock and the price have learnt they tell a new one.
 
 mod clock;
 mod learnt;
+mod member;
 #[cfg(test)]
 mod tests;
+mod totals;
+mod tuning;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -46,39 +50,12 @@ use std::time::Duration;
 
 use clock::Clock;
 pub use learnt::Learnt;
-use learnt::{Found, Prior, Seen};
+use learnt::{Found, Seen};
+use member::{Last, Member};
+use totals::Totals;
+pub use tuning::{Bounds, Tuning};
 
 use crate::time::Timestamp;
-
-/// The numbers of the rule that are not learnt. None is fitted to anything: the result changes by
-/// less than a tenth if one of them is halved or doubled, as `examples/simulate.rs` shows.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Tuning {
-    /// What is known of a source before its first poll, as a number of changes: as little as can
-    /// be said. Half a change is what Jeffreys' rule gives for a rate.
-    pub prior: f64,
-    /// How many of its latest changes a source is judged by. Fewer say little: after 16 the error
-    /// is a quarter, and the rate of polls goes with its root. More would be slow to notice that
-    /// a source has become another.
-    pub memory: f64,
-    /// Over how much time the polls are as many as they should be: what a quiet night saves, a
-    /// busy day may spend.
-    pub horizon: Duration,
-    /// Which share of changes is thought to come with news of others, before any was found: a
-    /// quarter. Where it is most, a few changes show it; where it is none, only many do.
-    pub together: f64,
-}
-
-impl Default for Tuning {
-    fn default() -> Self {
-        Self {
-            prior: 0.5,
-            memory: 16.0,
-            horizon: Duration::from_hours(24),
-            together: 0.25,
-        }
-    }
-}
 
 /// How far the price may leave what it should be on average, as a power of e: a burst of changes
 /// may cost polls that must be saved later, but never makes a source 20 times rarer or more
@@ -88,31 +65,28 @@ const CORRECTION_MAX: f64 = 3.0;
 /// A poll in thirty years: nothing is divided by less.
 const RATE_MIN: f64 = 1e-9;
 
-/// Between which times a source is polled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Not sooner after the last poll.
-    pub min: Duration,
-    /// Not later, unless it fails.
-    pub max: Duration,
-}
+/// How much there must be more or less to share before all are planned anew.
+const SHARE_CHANGE: f64 = 1.25;
 
-impl Bounds {
-    /// How often a source is polled of which nothing is known: between its bounds, and as many
-    /// times less often than `min` allows as more often than `max` asks for.
-    #[must_use]
-    pub fn middle_per_second(self) -> f64 {
-        1.0 / (self.min.as_secs_f64() * self.max.as_secs_f64()).sqrt()
-    }
-}
+/// A clock that goes back by less is that of another thread, which looked a moment ago.
+const STEP_BACK: Duration = Duration::from_secs(1);
 
 /// A poll that was believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// When it began.
+    /// When it was.
     pub at: Timestamp,
     /// Whether there was anything new since the last one.
     pub changed: bool,
+    /// The next one must not be before this.
+    pub not_before: Timestamp,
+}
+
+/// A look at a source that was believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// When it was.
+    pub at: Timestamp,
     /// The next one must not be before this.
     pub not_before: Timestamp,
 }
@@ -127,6 +101,8 @@ pub struct Pool {
     tuning: Tuning,
     /// Polls to share, per second.
     rate: f64,
+    /// What it was when all were planned last.
+    planned_rate: f64,
     /// Polls that might have been made and were not; negative: too many were.
     saved: f64,
     /// What the price has learnt from that: a power of e.
@@ -149,45 +125,6 @@ pub struct Pool {
     samples: usize,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Member {
-    /// What [`Pool::release`] gives back.
-    tag: u32,
-    learnt: Learnt,
-    /// When it was polled last.
-    last: Option<Last>,
-    not_before: Timestamp,
-    /// The root of its rate, as it is in the totals.
-    root: f64,
-    /// Entries of the heaps with another number are void.
-    generation: u32,
-    /// Whether there is anybody.
-    is_in: bool,
-}
-
-/// When a source was polled, by all clocks.
-#[derive(Debug, Clone, Copy)]
-struct Last {
-    at: Timestamp,
-    reading: f64,
-    news: u32,
-}
-
-/// Sums over all members.
-#[derive(Debug, Clone, Copy, Default)]
-struct Totals {
-    members: f64,
-    changes: f64,
-    exposure: f64,
-    joint: f64,
-    news: f64,
-    roots: f64,
-    /// Of squares, for how much rates differ.
-    changes_squared: f64,
-    exposure_squared: f64,
-    changes_by_exposure: f64,
-}
-
 impl Pool {
     /// A pool without members and without polls to share.
     #[must_use]
@@ -195,6 +132,7 @@ impl Pool {
         Self {
             tuning,
             rate: 0.0,
+            planned_rate: 0.0,
             saved: 0.0,
             dearness: 0.0,
             now: None,
@@ -213,10 +151,17 @@ impl Pool {
     /// From now on there are so many polls to share, per second.
     pub fn share(&mut self, rate: f64) {
         self.rate = rate.max(0.0);
+        let (least, most) = (
+            self.planned_rate.min(self.rate),
+            self.planned_rate.max(self.rate),
+        );
+        if most > least * SHARE_CHANGE {
+            self.plan_all();
+        }
     }
 
     /// Somebody of whom so much was learnt takes part. It is due by itself only after its first
-    /// sample; `tag` is what [`Self::release`] will call it.
+    /// sample, or when it is [resumed](Self::resume); `tag` is what [`Self::release`] will call it.
     pub fn join(&mut self, tag: u32, learnt: Learnt) -> MemberId {
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.members.push(Member::nobody());
@@ -225,20 +170,33 @@ impl Pool {
         let member = &mut self.members[index as usize];
         *member = Member {
             tag,
-            learnt,
+            learnt: learnt.if_sound(),
             is_in: true,
             generation: member.generation.wrapping_add(1),
             ..Member::nobody()
         };
-        self.totals.shift(member, 1.0);
+        self.totals.shift(member.learnt, 0.0, 1.0);
         self.settle_root(index);
         MemberId(index)
+    }
+
+    /// Somebody who joined was looked at before, and since then time went on as it does on
+    /// average.
+    pub fn resume(&mut self, MemberId(index): MemberId, look: Look, now: Timestamp) {
+        self.advance(now);
+        let passed = now.since(look.at).as_secs_f64();
+        let last = Last {
+            at: look.at,
+            reading: self.clock.reading() - passed,
+            news: self.clock.news_count(),
+        };
+        self.look(index, last, look.not_before);
     }
 
     /// It does not take part any more.
     pub fn leave(&mut self, MemberId(index): MemberId) {
         let member = &mut self.members[index as usize];
-        self.totals.shift(member, -1.0);
+        self.totals.shift(member.learnt, member.root, -1.0);
         *member = Member {
             generation: member.generation.wrapping_add(1),
             ..Member::nobody()
@@ -252,16 +210,50 @@ impl Pool {
         self.members[index as usize].learnt
     }
 
+    /// It is now.
+    pub fn pass(&mut self, now: Timestamp) {
+        self.advance(now);
+    }
+
     /// A poll was made, whatever came of it.
     pub fn spend(&mut self, now: Timestamp) {
         self.advance(now);
         self.saved = (self.saved - 1.0).max(-self.saved_max());
     }
 
-    /// Nothing moves this one forward until its next sample: a poll is at work, or it fails.
+    /// Nothing moves this one forward until its next look: a poll is at work, or it fails.
     pub fn suspend(&mut self, MemberId(index): MemberId) {
+        self.members[index as usize].unplan();
+    }
+
+    /// As before it was [suspended](Self::suspend), but not before this: a poll came to nothing.
+    pub fn go_on(&mut self, MemberId(index): MemberId, not_before: Timestamp) {
         let member = &mut self.members[index as usize];
-        member.generation = member.generation.wrapping_add(1);
+        if member.last.is_some() {
+            member.not_before = member.not_before.max(not_before);
+            self.plan(index);
+        }
+    }
+
+    /// Somebody was looked at for a reason of its own, as after a write: what there was until then
+    /// is known, and says nothing of how often it changes.
+    pub fn looked(&mut self, MemberId(index): MemberId, look: Look) {
+        self.advance(look.at);
+        let last = self.last(look.at);
+        self.look(index, last, look.not_before);
+    }
+
+    /// What [`Self::sampled`] would make of what was learnt of somebody.
+    #[must_use]
+    pub fn foresee(&self, MemberId(index): MemberId, sample: Sample) -> Learnt {
+        let member = self.members[index as usize];
+        let mut clock = self.clock;
+        clock.advance(sample.at, 1.0 - self.together());
+        let mut learnt = member.learnt;
+        if let Some(seen) = self.seen(&member, sample, clock) {
+            learnt.see(seen, &self.tuning);
+        }
+        learnt
     }
 
     /// A poll found out whether somebody changed since its last sample. The first one after it
@@ -269,35 +261,24 @@ impl Pool {
     pub fn sampled(&mut self, MemberId(index): MemberId, sample: Sample) {
         self.advance(sample.at);
         let member = self.members[index as usize];
-        if let Some(last) = member.last {
-            let found = sample.changed.then(|| self.found(&member, last, sample.at));
-            let seen = Seen {
-                exposure: self.clock.reading() - last.reading,
-                found,
-            };
-            if let Some(found) = found {
+        if let Some(seen) = self.seen(&member, sample, self.clock) {
+            if let Some(found) = seen.found {
                 self.learn_together(found.joint);
             }
-            if found.is_some_and(|found| found.is_news) {
-                let (together, known) = (self.together(), self.known_between_news());
+            if seen.found.is_some_and(|found| found.is_news) {
+                let (together, known) = (self.together(), self.totals.between_news());
                 let memory = self.tuning.memory;
                 self.clock.news(sample.at, together, memory, known);
             }
             let member = &mut self.members[index as usize];
-            self.totals.shift(member, -1.0);
+            self.totals.shift(member.learnt, member.root, -1.0);
             member.learnt.see(seen, &self.tuning);
-            self.totals.shift(member, 1.0);
+            self.totals.shift(member.learnt, member.root, 1.0);
         }
-        let member = &mut self.members[index as usize];
-        member.last = Some(Last {
-            at: sample.at,
-            reading: self.clock.reading(),
-            news: self.clock.news_count(),
-        });
-        member.not_before = sample.not_before;
+        let last = self.last(sample.at);
         self.settle_root(index);
         self.recount();
-        self.plan(index);
+        self.look(index, last, sample.not_before);
     }
 
     /// The next one that is due, by its tag. It is not due again before its next sample.
@@ -332,7 +313,7 @@ impl Pool {
                 continue;
             }
             let member = &mut self.members[index as usize];
-            member.generation = member.generation.wrapping_add(1);
+            member.unplan();
             return Some(member.tag);
         }
         None
@@ -342,23 +323,53 @@ impl Pool {
     #[must_use]
     pub fn next_release(&self) -> Option<Timestamp> {
         let early = self.early.peek().map(|Reverse((at, ..))| *at);
-        let by_clock = self.by_clock.peek().and_then(|Reverse((due, ..))| {
-            #[expect(clippy::cast_precision_loss, reason = "centuries fit")]
-            let ahead = (*due as f64 / MICROS - self.clock.reading()).max(0.0);
-            let wait = Duration::try_from_secs_f64(ahead / (1.0 - self.together())).ok()?;
-            // Rounded up, so that nobody looks a moment too early, again and again.
-            Some(
-                self.now?
-                    .plus(wait.saturating_add(Duration::from_millis(1))),
-            )
-        });
+        let by_clock = self.by_clock.peek();
+        let by_clock = by_clock.and_then(|Reverse((due, ..))| self.shows(*due));
         early.into_iter().chain(by_clock).min()
     }
 
+    /// When somebody will be due, if nothing happens before.
+    #[must_use]
+    pub fn due_at(&self, MemberId(index): MemberId) -> Option<Timestamp> {
+        let member = self.members[index as usize];
+        let due = self.shows(self.due(&member)).filter(|_| member.is_planned);
+        due.map(|due| due.max(member.not_before))
+    }
+
+    /// How often somebody changes, as far as anyone knows, and how often it is polled because of
+    /// that; per second.
+    #[must_use]
+    pub fn rates(&self, MemberId(index): MemberId) -> (f64, f64) {
+        let member = self.members[index as usize];
+        let share = member.root / self.totals.roots.max(member.root);
+        (member.root * member.root, self.rate * share)
+    }
+
+    /// When the clock shows this, if there is no news before.
+    fn shows(&self, reading: i64) -> Option<Timestamp> {
+        // In the words of `release`, so that what it leaves is never due at once.
+        if reading <= micros(self.clock.reading()) {
+            return self.now;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "centuries fit")]
+        let ahead = (reading as f64 / MICROS - self.clock.reading()).max(0.0);
+        let wait = Duration::try_from_secs_f64(ahead / (1.0 - self.together())).ok()?;
+        // Rounded up, so that nobody looks a moment too early, again and again.
+        let wait = wait.saturating_add(Duration::from_millis(1));
+        Some(self.now?.plus(wait))
+    }
+
     fn advance(&mut self, now: Timestamp) {
+        let before = self.now.unwrap_or(now);
+        let back = before.since(now);
+        if back >= STEP_BACK {
+            self.step_back(back);
+        } else if back > Duration::ZERO {
+            return;
+        }
         let even = 1.0 - self.together();
         self.clock.advance(now, even);
-        let before = self.now.replace(now).unwrap_or(now);
+        self.now = Some(now);
         let seconds = now.since(before).as_secs_f64();
         // A controller of two parts, damped so that it just does not swing: what is saved now, and
         // a quarter of what was saved over time.
@@ -366,6 +377,21 @@ impl Pool {
         let dearness = self.dearness - self.saved_share() * horizons / 4.0;
         self.dearness = dearness.clamp(-CORRECTION_MAX, CORRECTION_MAX);
         self.saved = (self.saved + self.rate * seconds).min(self.saved_max());
+    }
+
+    /// The machine's clock was set back: all times go with it.
+    fn step_back(&mut self, back: Duration) {
+        self.clock.step_back(back);
+        for member in &mut self.members {
+            member.not_before = member.not_before.minus(back);
+            if let Some(last) = &mut member.last {
+                last.at = last.at.minus(back);
+            }
+        }
+        let early = std::mem::take(&mut self.early).into_iter();
+        self.early = early
+            .map(|Reverse((at, index, generation))| Reverse((at.minus(back), index, generation)))
+            .collect();
     }
 
     /// What is saved, as a part of all polls in the horizon.
@@ -377,13 +403,24 @@ impl Pool {
         CORRECTION_MAX * self.rate * self.tuning.horizon.as_secs_f64()
     }
 
+    /// What a poll brings of somebody, if there was one before it.
+    fn seen(&self, member: &Member, sample: Sample, clock: Clock) -> Option<Seen> {
+        let last = member.last?;
+        Some(Seen {
+            exposure: clock.reading() - last.reading,
+            found: sample.changed.then(|| self.found(member, last, sample.at)),
+        })
+    }
+
     /// What a change is that was found after `last`.
     fn found(&self, member: &Member, last: Last, at: Timestamp) -> Found {
         let news = f64::from(self.clock.news_count().wrapping_sub(last.news));
         let together = self.together() * news * self.clock.between_news();
         let even = (1.0 - self.together()) * at.since(last.at).as_secs_f64();
         Found {
-            rate: member.rate(self),
+            rate: member
+                .learnt
+                .rate(self.totals.prior(&self.tuning, self.rate)),
             joint: if news > 0.0 {
                 together / (together + even)
             } else {
@@ -408,44 +445,6 @@ impl Pool {
         self.together = Some(together + (joint - together) * step);
     }
 
-    /// The mean time between news as the members remember it, in seconds: after a restart.
-    fn known_between_news(&self) -> Option<f64> {
-        let Totals {
-            members,
-            exposure,
-            news,
-            ..
-        } = self.totals;
-        (news >= 1.0).then(|| exposure / members / news)
-    }
-
-    /// What is known of a source before its first poll: the rate of all together, and as how many
-    /// changes that counts. It counts more the less the others differ from it.
-    fn prior(&self) -> Prior {
-        let Totals {
-            members,
-            changes,
-            exposure,
-            changes_squared,
-            exposure_squared,
-            changes_by_exposure,
-            ..
-        } = self.totals;
-        let least = self.tuning.prior;
-        let wait = members.max(1.0) / self.rate.max(RATE_MIN);
-        let usual = (changes + least) / (exposure + least * wait);
-        // Rates of a gamma distribution of shape `a` scatter the numbers of changes by a part
-        // `1/a` of the square of what was expected, beyond what chance does.
-        let expected = usual * usual * exposure_squared;
-        let scatter = changes_squared - 2.0 * usual * changes_by_exposure + expected;
-        let beyond_chance = (scatter - usual * exposure).max(0.0);
-        let spread = (beyond_chance + 1.0 / least) / (expected + 1.0);
-        Prior {
-            rate: usual,
-            changes: (1.0 / spread).max(least),
-        }
-    }
-
     /// The upstream's time at which somebody is due who was polled.
     fn due(&self, member: &Member) -> i64 {
         let Some(last) = member.last else {
@@ -458,23 +457,69 @@ impl Pool {
         micros(last.reading + price / member.root)
     }
 
+    /// A look at this time, by all clocks.
+    const fn last(&self, at: Timestamp) -> Last {
+        Last {
+            at,
+            reading: self.clock.reading(),
+            news: self.clock.news_count(),
+        }
+    }
+
+    fn look(&mut self, index: u32, last: Last, not_before: Timestamp) {
+        let member = &mut self.members[index as usize];
+        (member.last, member.not_before) = (Some(last), not_before);
+        self.plan(index);
+    }
+
     fn plan(&mut self, index: u32) {
         let member = &mut self.members[index as usize];
-        member.generation = member.generation.wrapping_add(1);
+        member.unplan();
+        member.is_planned = true;
         let generation = member.generation;
         let due = self.due(&self.members[index as usize]);
         self.by_clock.push(Reverse((due, index, generation)));
+        // Who is looked at again and again leaves void entries behind; they may not outgrow the
+        // members.
+        let most = 2 * self.members.len() + 64;
+        let members = &self.members;
+        let stands = |index: u32, generation| members[index as usize].generation == generation;
+        if self.by_clock.len() > most {
+            let stands = |Reverse((_, index, of)): &Reverse<(_, u32, u32)>| stands(*index, *of);
+            self.by_clock.retain(stands);
+        }
+        if self.early.len() > most {
+            let stands = |Reverse((_, index, of)): &Reverse<(_, u32, u32)>| stands(*index, *of);
+            self.early.retain(stands);
+        }
+    }
+
+    /// Plans all anew who are planned: the price has changed.
+    fn plan_all(&mut self) {
+        self.planned_rate = self.rate;
+        self.by_clock.clear();
+        self.early.clear();
+        for index in 0..number(self.members.len()) {
+            if self.members[index as usize].is_in {
+                self.settle_root(index);
+            }
+        }
+        for index in 0..number(self.members.len()) {
+            if self.members[index as usize].is_planned {
+                self.plan(index);
+            }
+        }
     }
 
     fn settle_root(&mut self, index: u32) {
-        let member = self.members[index as usize];
-        let root = member.rate(self).sqrt();
+        let prior = self.totals.prior(&self.tuning, self.rate);
+        let member = &mut self.members[index as usize];
+        let root = member.learnt.rate(prior).sqrt();
         self.totals.roots += root - member.root;
-        self.members[index as usize].root = root;
+        member.root = root;
     }
 
-    /// Counts the totals afresh now and then: what a sum loses in rounding is lost for good. And
-    /// clears the heaps of void entries.
+    /// Counts the totals afresh now and then: what a sum loses in rounding is lost for good.
     fn recount(&mut self) {
         self.samples += 1;
         if self.samples < self.members.len() {
@@ -484,57 +529,9 @@ impl Pool {
         let members = self.members.iter().filter(|member| member.is_in);
         let mut totals = Totals::default();
         for member in members {
-            totals.shift(member, 1.0);
+            totals.shift(member.learnt, member.root, 1.0);
         }
         self.totals = totals;
-        let members = &self.members;
-        self.by_clock.retain(|Reverse((_, index, generation))| {
-            members[*index as usize].generation == *generation
-        });
-    }
-}
-
-impl Member {
-    const fn nobody() -> Self {
-        Self {
-            tag: 0,
-            learnt: Learnt {
-                changes: 0.0,
-                exposure: 0.0,
-                joint: 0.0,
-                news: 0.0,
-            },
-            last: None,
-            not_before: Timestamp::from_millis(0),
-            root: 0.0,
-            generation: 0,
-            is_in: false,
-        }
-    }
-
-    fn rate(&self, pool: &Pool) -> f64 {
-        self.learnt.rate(pool.prior())
-    }
-}
-
-impl Totals {
-    fn shift(&mut self, member: &Member, sign: f64) {
-        let Learnt {
-            changes,
-            exposure,
-            joint,
-            news,
-        } = member.learnt;
-        self.members += sign;
-        let (changes, exposure) = (f64::from(changes), f64::from(exposure));
-        self.changes += sign * changes;
-        self.exposure += sign * exposure;
-        self.changes_squared += sign * changes * changes;
-        self.exposure_squared += sign * exposure * exposure;
-        self.changes_by_exposure += sign * changes * exposure;
-        self.joint += sign * f64::from(joint);
-        self.news += sign * f64::from(news);
-        self.roots += sign * member.root;
     }
 }
 

@@ -109,7 +109,7 @@ fn one_that_changed_moves_the_others_forward_where_they_change_together() {
         other.join(0, world.pool.learnt(*member));
     }
     assert!(other.together() > 0.5, "{}", other.together());
-    let between_news = other.known_between_news().expect("there was news") / 86_400.0;
+    let between_news = other.totals.between_news().expect("there was news") / 86_400.0;
     assert!((0.5..2.0).contains(&between_news), "{between_news} days");
 
     // The next time, all are polled within two minutes of the first of them.
@@ -223,4 +223,152 @@ fn a_clock_that_goes_back_and_a_share_of_nothing_do_no_harm() {
 fn a_member_is_small() {
     let bytes = size_of::<Member>() + size_of::<Reverse<(i64, u32, u32)>>();
     assert!(bytes <= 112, "{bytes}");
+}
+
+/// A pool of two of whom so much is known: the first changes every minute, the other never did.
+fn acquainted(now: Timestamp) -> (Pool, [MemberId; 2]) {
+    let mut pool = Pool::new(Tuning::default());
+    pool.share(2.0 / HOUR.as_secs_f64());
+    let often = Learnt {
+        changes: 16.0,
+        exposure: 960.0,
+        ..Learnt::default()
+    };
+    let never = Learnt {
+        exposure: 1e6,
+        ..Learnt::default()
+    };
+    let members = [pool.join(0, often), pool.join(1, never)];
+    for member in members {
+        let look = Look {
+            at: now.minus(MINUTE),
+            not_before: now,
+        };
+        pool.resume(member, look, now);
+    }
+    (pool, members)
+}
+
+#[test]
+fn who_was_looked_at_before_there_was_a_pool_is_due_as_what_was_learnt_says() {
+    let now = Timestamp::from_millis(1_000_000_000);
+    let (mut pool, [often, never]) = acquainted(now);
+    let due = [often, never].map(|id| pool.due_at(id).expect("planned"));
+    assert!(due[0].since(now) < HOUR, "{due:?}");
+    assert!(due[1].since(now) > HOUR * 10, "{due:?}");
+    let (changes, polls) = pool.rates(often);
+    assert!((changes * 60.0 - 1.0).abs() < 0.1, "{changes}");
+    assert!(polls > pool.rates(never).1 * 20.0);
+    assert_eq!(pool.release(due[0]), Some(0));
+
+    // After days without anybody, a change is what it is after so much time.
+    let later = now.plus(HOUR * 100);
+    let (mut pool, [often, _]) = acquainted(now);
+    let sample = Sample {
+        at: later,
+        changed: true,
+        not_before: later,
+    };
+    let foreseen = pool.foresee(often, sample);
+    pool.sampled(often, sample);
+    assert_eq!(pool.learnt(often), foreseen);
+    assert!(foreseen.exposure > 960.0 + 3_600.0 * 50.0, "{foreseen:?}");
+}
+
+#[test]
+fn what_is_looked_at_for_a_reason_of_its_own_teaches_nothing() {
+    let now = Timestamp::from_millis(1_000_000_000);
+    let (mut pool, [often, _]) = acquainted(now);
+    let (before, due) = (pool.learnt(often), pool.due_at(often).expect("planned"));
+    let at = now.plus(MINUTE * 10);
+    pool.suspend(often);
+    assert_eq!(pool.due_at(often), None);
+    let look = Look { at, not_before: at };
+    pool.looked(often, look);
+    assert_eq!(pool.learnt(often), before);
+    // It has seen all that there was, so there is less to wait for.
+    let later = pool.due_at(often).expect("planned");
+    assert!(later > due.plus(MINUTE * 5), "{due} {later}");
+    // And the time before it counts for nothing either.
+    let at = at.plus(MINUTE);
+    let sample = Sample {
+        at,
+        changed: false,
+        not_before: at,
+    };
+    let exposure = pool.foresee(often, sample).exposure - before.exposure;
+    assert!((0.0..=60.0).contains(&exposure), "{exposure}");
+
+    // One that came to nothing changes nothing but when it may be asked again.
+    let (mut pool, [often, _]) = acquainted(now);
+    pool.suspend(often);
+    pool.go_on(often, now.plus(HOUR * 9));
+    assert_eq!(pool.learnt(often), before);
+    assert_eq!(pool.due_at(often), Some(now.plus(HOUR * 9)));
+}
+
+#[test]
+fn all_are_planned_anew_when_there_is_much_more_to_share() {
+    let now = Timestamp::from_millis(1_000_000_000);
+    let (mut pool, [often, _]) = acquainted(now);
+    let due = pool.due_at(often).expect("planned");
+    pool.share(pool.rate * 100.0);
+    let sooner = pool.next_release().expect("planned");
+    assert!(sooner.since(now) < due.since(now) / 10, "{due} {sooner}");
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_nobody_waiting_for_the_old_time() {
+    let now = Timestamp::from_millis(1_000_000_000_000);
+    let (mut pool, [often, never]) = acquainted(now);
+    let sample = Sample {
+        at: now,
+        changed: true,
+        not_before: now.plus(MINUTE),
+    };
+    pool.sampled(often, sample);
+    pool.leave(never);
+    // Another thread's clock is a moment behind: no time has passed twice.
+    let reading = pool.clock.reading();
+    pool.spend(now.minus(Duration::from_millis(5)));
+    pool.spend(now);
+    assert!((pool.clock.reading() - reading).abs() < 1e-9);
+
+    let back = now.minus(HOUR * 24 * 365);
+    pool.share(1.0);
+    assert_eq!(pool.release(back), None);
+    assert_eq!(pool.release(back.plus(MINUTE)), Some(0));
+}
+
+#[test]
+fn what_cannot_have_been_learnt_is_not_believed() {
+    let mut pool = Pool::new(Tuning::default());
+    for (changes, exposure) in [(f32::NAN, 1.0), (-1.0, 1.0), (1.0, f32::INFINITY)] {
+        let learnt = Learnt {
+            changes,
+            exposure,
+            ..Learnt::default()
+        };
+        let id = pool.join(0, learnt);
+        assert_eq!(pool.learnt(id), Learnt::default());
+    }
+}
+
+#[test]
+fn who_is_looked_at_again_and_again_leaves_nothing_behind() {
+    let (mut pool, [often, never]) = acquainted(Timestamp::from_millis(1_000_000_000));
+    let mut at = Timestamp::from_millis(1_000_000_000);
+    for _ in 0..10_000 {
+        at = at.plus(HOUR * 200);
+        let look = Look {
+            at,
+            not_before: at.plus(HOUR * 10_000),
+        };
+        pool.looked(often, look);
+        pool.suspend(never);
+        pool.go_on(never, look.not_before);
+        assert_eq!(pool.release(at.plus(HOUR * 100)), None);
+    }
+    let (by_clock, early) = (pool.by_clock.len(), pool.early.len());
+    assert!(by_clock + early <= 2 * 68, "{by_clock} {early}");
 }
