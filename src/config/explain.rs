@@ -13,6 +13,7 @@ use crate::name::Name;
 use crate::time::Timestamp;
 
 use super::declared::{self, Watched};
+use super::demand;
 use super::words::duration_text;
 use super::{Config, Deletes, Endpoint, Every, Joint, Limit, Route, RouteAuth, Source, Upstream};
 
@@ -51,16 +52,24 @@ pub fn explain(config: &Config, now: Timestamp) -> String {
 }
 
 fn upstreams(config: &Config) -> Vec<String> {
-    let mut asked: BTreeMap<&Name, f64> = BTreeMap::new();
-    for source in config.sources.values() {
-        *asked.entry(&source.upstream).or_default() += per_hour(&source.every) * parts(source);
-    }
-    let line = |upstream: &Upstream| {
-        let asked = asked.get(&upstream.name).copied().unwrap_or(0.0);
+    let mut demands = demand::all(config.sources.values().map(AsRef::as_ref));
+    let mut line = |upstream: &Upstream| {
+        let demand = demands.remove(&upstream.name).unwrap_or_default();
+        let asked = demand.asked(upstream.budget.as_ref());
         let origins: Vec<_> = upstream.urls().map(origin).collect();
         let budget = upstream.budget.as_ref().map(|terms| budget(terms, asked));
+        let shared = if demand.adaptive > 0 {
+            format!(
+                ", {} of them shared by what is adaptive ({} at least, {} at most)",
+                number(asked - demand.steady),
+                number(demand.least),
+                number(demand.most)
+            )
+        } else {
+            String::new()
+        };
         format!(
-            "{}: {}, polled {} an hour{}",
+            "{}: {}, polled {} an hour{shared}{}",
             upstream.name,
             origins.join(", "),
             rate(asked),
@@ -72,12 +81,9 @@ fn upstreams(config: &Config) -> Vec<String> {
 
 /// `, 0.5% of its budget of 5000 per 1h (burst 83), of which polls keep 10%`.
 fn budget(terms: &Terms, asked: f64) -> String {
-    let share = |share: f64| {
-        let percent = rate(share * 100.0);
-        percent.trim_end_matches(" requests").to_owned() + "%"
-    };
+    let share = |share: f64| number(share * 100.0) + "%";
     let used = asked / (terms.per_second() * 3_600.0);
-    let more = if used > 1.0 {
+    let more = if used > 1.0 + 1e-9 {
         ": polls will be late"
     } else {
         ""
@@ -194,8 +200,9 @@ fn joint(joint: &Joint) -> String {
 
 /// `every 15m, 4 requests an hour for each repo (2)`.
 fn when(source: &Source, now: Timestamp) -> String {
-    let asked = rate(per_hour(&source.every) * parts(source));
-    let partitions = partitions(source);
+    let (per_hour, parts) = (source.every.per_hour(), demand::parts(source));
+    let (least, most) = (per_hour.start() * parts, per_hour.end() * parts);
+    let (asked, partitions) = (rate(most), partitions(source));
     match &source.every {
         Every::Fixed(period) => {
             let period = duration_text(*period);
@@ -216,15 +223,13 @@ fn when(source: &Source, now: Timestamp) -> String {
                 times.join(", "),
             )
         }
+        Every::Adaptive(bounds) => {
+            let (min, max) = (duration_text(bounds.min), duration_text(bounds.max));
+            let least = number(least);
+            format!("every {min} to {max} as it changes, {least} to {asked} an hour{partitions}")
+        }
         Every::Manual => format!("only by hand{partitions}"),
     }
-}
-
-/// Partitions that the configuration itself names; of those that follow another source's items
-/// one for all, since nobody knows how many there will be.
-fn parts(source: &Source) -> f64 {
-    let values = source.each.iter().flat_map(|each| each.listed.values());
-    values.map(|values| values.len() as f64).product()
 }
 
 /// `, for each repo (2)`, `, for each repo of the items of repos`.
@@ -392,26 +397,23 @@ fn limit(limit: &Limit) -> String {
     )
 }
 
-fn per_hour(every: &Every) -> f64 {
-    match every {
-        Every::Fixed(period) => 3_600.0 / period.as_secs_f64(),
-        Every::Cron(cron) => cron.per_hour(),
-        Every::Manual => 0.0,
-    }
+/// `120 requests`.
+fn rate(per_hour: f64) -> String {
+    number(per_hour) + " requests"
 }
 
-/// `120 requests`, `0.5 requests`: three digits that matter, no more.
-fn rate(per_hour: f64) -> String {
-    let digits = match per_hour {
+/// `120`, `0.5`: three digits that matter, no more.
+pub(super) fn number(number: f64) -> String {
+    let digits = match number {
         rate if rate >= 10.0 => 0,
         rate if rate >= 1.0 => 1,
         _ => 3,
     };
-    let mut text = format!("{per_hour:.digits$}");
+    let mut text = format!("{number:.digits$}");
     if text.contains('.') {
         text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
     }
-    format!("{text} requests")
+    text
 }
 
 fn origin(url: &Url) -> String {

@@ -19,11 +19,12 @@
 //! | `given` `words` | strings: URLs, secrets and headers; durations, sizes, paths |
 //! | `reader` `value` | how tables and values are read, and faults worded |
 //! | `syntax` `fault` | what does not parse; where a fault is and how it is shown |
-//! | `explain` | what a file means, for people |
+//! | `explain` `demand` | what a file means, for people; what it asks of upstreams |
 
 mod asking;
 mod beside;
 mod declared;
+mod demand;
 mod each;
 mod endpoint;
 mod explain;
@@ -200,6 +201,7 @@ fn sections<'a>(context: &'a Context<'a>, tree: &'a DeTable<'a>) -> Config {
         let message = "routes do nothing without `[proxy]`, add `listen` there";
         context.warn(span.clone(), message);
     }
+    demand::warn(context, &upstreams, &sources);
     let polled = sources.iter().map(|(_, source)| &source.upstream);
     let called = routes.iter().map(|(_, route)| &route.upstream);
     let used: BTreeSet<&Name> = polled.chain(called).collect();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::detect::{Format, Rules};
 use crate::event::{Filter, Glob, Rendering};
 use crate::name::Name;
 use crate::schedule::Cron;
+use crate::schedule::adaptive::Bounds;
 use crate::secret::Secret;
 use crate::signature::{GithubKey, SigningKey};
 use crate::time::Timestamp;
@@ -275,8 +277,35 @@ pub enum Every {
     Fixed(Duration),
     /// At these times.
     Cron(Arc<Cron>),
+    /// Within these bounds, as often as it changes.
+    Adaptive(Bounds),
     /// Only by hand.
     Manual,
+}
+
+impl Every {
+    /// The longest time between two polls, where that is always the same.
+    #[must_use]
+    pub const fn longest(&self) -> Option<Duration> {
+        match self {
+            Self::Fixed(period) => Some(*period),
+            Self::Adaptive(bounds) => Some(bounds.max),
+            Self::Cron(_) | Self::Manual => None,
+        }
+    }
+
+    /// Polls an hour: at least and at most.
+    #[must_use]
+    pub fn per_hour(&self) -> RangeInclusive<f64> {
+        let per_hour = |period: Duration| 3_600.0 / period.as_secs_f64();
+        let always = |rate: f64| rate..=rate;
+        match self {
+            Self::Fixed(period) => always(per_hour(*period)),
+            Self::Cron(cron) => always(cron.per_hour()),
+            Self::Adaptive(bounds) => per_hour(bounds.max)..=per_hour(bounds.min),
+            Self::Manual => always(0.0),
+        }
+    }
 }
 
 /// What says that an item was deleted.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::detect::{Fields, Filter, Format, Path, Rules, Selector, UNSETTLED_MAX};
 use crate::event::ORDINAL_MAX;
 use crate::name::Name;
+use crate::schedule::adaptive::Bounds;
 use crate::schedule::{Cron, CronError, Zone};
 
 use super::declared::Declared;
@@ -84,8 +85,8 @@ pub(super) const SOURCE: Keys = Keys {
     later: &[],
 };
 const TIMES: Keys = Keys {
-    now: &["cron", "timezone"],
-    later: &["min", "max"],
+    now: &["cron", "timezone", "min", "max"],
+    later: &[],
 };
 const DELETES: Keys = Keys {
     now: &["tombstone"],
@@ -122,8 +123,10 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
         let message = "`deletes = \"full\"` leaves nothing to forget: what is missing was deleted";
         table.context.fault(table.place("forget"), message);
     }
-    if let (Some(forget), Some(Every::Fixed(period))) = (forget, &every)
-        && forget <= *period
+    let longest = every.as_ref().and_then(Every::longest);
+    if forget
+        .zip(longest)
+        .is_some_and(|(forget, period)| forget <= period)
     {
         let message = "`forget` is no longer than `every`: what one poll misses is forgotten";
         table.context.warn(table.place("forget"), message);
@@ -133,8 +136,9 @@ pub(super) fn source(name: &Name, table: &Table<'_>, declared: &Declared<'_>) ->
         ..rules(table, format)
     };
     let stale_after = table.optional("stale_after", |v| v.duration(&STALE_AFTER));
-    if let (Some(after), Some(Every::Fixed(period))) = (stale_after, &every)
-        && after <= *period
+    if stale_after
+        .zip(longest)
+        .is_some_and(|(after, period)| after <= period)
     {
         let message = "`stale_after` is no longer than `every`: one poll without news rings it";
         table.context.warn(table.place("stale_after"), message);
@@ -264,17 +268,58 @@ pub(super) fn upstream_name(value: Value<'_>, declared: &Declared<'_>) -> Option
 
 fn every(value: Value<'_>) -> Option<Every> {
     if value.is_table() {
-        let table = value.table(&TIMES)?;
-        if !table.is_empty() && !table.has("cron") && !table.has("timezone") {
-            // All that it has was told of.
-            return None;
-        }
-        return cron(&table).map(|cron| Every::Cron(Arc::new(cron)));
+        return times(&value.table(&TIMES)?);
     }
     if value.as_text() == Some("manual") {
         return Some(Every::Manual);
     }
     value.duration(&EVERY).map(Every::Fixed)
+}
+
+fn times(table: &Table<'_>) -> Option<Every> {
+    let (is_cron, is_adaptive) = (
+        table.has("cron") || table.has("timezone"),
+        table.has("min") || table.has("max"),
+    );
+    if is_cron && is_adaptive {
+        let key = if table.has("min") { "min" } else { "max" };
+        let message = format!("`cron` says when it is polled, leave `{key}` out");
+        table.context.fault(table.place(key), message);
+        return None;
+    }
+    if is_cron {
+        return cron(table).map(|cron| Every::Cron(Arc::new(cron)));
+    }
+    if is_adaptive {
+        return adaptive(table).map(Every::Adaptive);
+    }
+    if table.is_empty() {
+        let message = "`every` is empty, write `{ min = \"5s\", max = \"15m\" }` or `{ cron = \
+                       \"*/5 8-18 * * MON-FRI\" }`";
+        table.context.absent(table.home.clone(), message);
+    }
+    // All else that it has was told of.
+    None
+}
+
+fn adaptive(table: &Table<'_>) -> Option<Bounds> {
+    let min = table.required("min", "\"5s\"", |v| v.duration(&EVERY));
+    let max = table.required("max", "\"15m\"", |v| v.duration(&EVERY));
+    let bounds = Bounds {
+        min: min?,
+        max: max?,
+    };
+    let (least, place) = (words::duration_text(bounds.min), table.place("max"));
+    if bounds.max < bounds.min {
+        let message = format!("`max` is shorter than `min`, write at least \"{least}\"");
+        table.context.fault(place, message);
+        return None;
+    }
+    if bounds.max == bounds.min {
+        let message = format!("`max` is `min`, which `every = \"{least}\"` says, too");
+        table.context.warn(place, message);
+    }
+    Some(bounds)
 }
 
 fn cron(table: &Table<'_>) -> Option<Cron> {

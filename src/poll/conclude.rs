@@ -125,6 +125,7 @@ pub(super) fn plan_of(source: &Source, partition: &Partition) -> Plan {
     match &source.every {
         Every::Fixed(period) => Plan::every(&key, *period),
         Every::Cron(cron) => Plan::cron(cron, Some(&*key).filter(|_| !partition.is_whole())),
+        Every::Adaptive(bounds) => Plan::adaptive(&key, *bounds),
         Every::Manual => Plan::Manual,
     }
 }
@@ -153,7 +154,11 @@ pub(super) fn first_poll(
     if let Some(confirming) = confirming(source, memory, now) {
         return Some(confirming.max(not_before.unwrap_or(confirming)));
     }
-    let first = plan.first(&phase_key(source, partition), has_snapshot, now)?;
+    // Whose last poll said nothing has no interval to keep.
+    let is_open = memory.failures > 0 || memory.held.is_some();
+    let begins = !has_snapshot || (is_open && matches!(plan, Plan::Adaptive { .. }));
+    let last = (!begins).then(|| memory.polled_at.unwrap_or(now));
+    let first = plan.first(&phase_key(source, partition), last, now)?;
     Some(plan.raised(first, not_before))
 }
 
@@ -236,7 +241,12 @@ fn follows(terms: Terms<'_>, memory: &Memory, wait: Option<Timestamp>) -> Option
     {
         return Some(confirming.max(wait.unwrap_or(confirming)));
     }
-    Some(terms.plan.raised(terms.plan.next(terms.now)?, wait))
+    let next = if memory.held.is_some() {
+        terms.plan.next_doubted(terms.now)
+    } else {
+        terms.plan.next(terms.now)
+    };
+    Some(terms.plan.raised(next?, wait))
 }
 
 /// The end of a run of failures that was told of; its reason is that of the last one.

@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 use super::Room;
 use super::conclude::first_poll;
 use super::divide::{self, Found, Partitions};
+use super::hall::Standing;
+use super::pools::Joining;
 use super::seat::{Seat, Watched};
 use crate::config::{self, Each};
 use crate::detect::Path;
@@ -140,7 +142,7 @@ async fn settle(
     let standing = room.hall.lock().standing(watched);
     let mut gone: BTreeMap<&Partition, SnapshotId> = standing
         .iter()
-        .map(|(seat, ..)| (&seat.partition, seat.snapshot))
+        .map(|standing| (&standing.seat.partition, standing.seat.snapshot))
         .collect();
     let wanted = partitions.list.into_iter();
     let fresh: Vec<Partition> = wanted
@@ -179,8 +181,10 @@ async fn seat(
             let snapshot = state.snapshot;
             let has_snapshot = state.items.is_some();
             let due = first_poll(source, partition, &state.memory, has_snapshot, now);
+            let joining = Joining::of(&source.every, &state.memory);
             let seat = Arc::new(Seat::new(watched, partition.clone(), state));
-            if room.hall.lock().seat(seat, due) {
+            let adaptive = joining.map(|joining| (joining, now));
+            if room.hall.lock().seat(seat, due, adaptive) {
                 snapshots.push(snapshot);
             }
         }
@@ -198,7 +202,7 @@ async fn found(room: &Room, each: &Each) -> Result<Found, StoreError> {
         };
         let standing = room.hall.lock().standing(&room.sources[*index]);
         let mut without = 0;
-        for (seat, ..) in standing {
+        for Standing { seat, .. } in standing {
             if seat.mind.lock().items.is_some() {
                 without += read(&room.store, seat.snapshot, paths, values).await?;
             }

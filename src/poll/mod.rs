@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `seat` | what a source and each of its partitions know |
 //! | `agenda` `hall` | who is polled next |
+//! | `pools` `share` | who is polled before it must be, because it is likely to have changed |
 //! | `heed` | what callers do that brings a poll about |
 //! | `turn` | a poll from its begin to its commit and what everyone hears of it |
 //! | `question` `attempt` `plan` `identity` `redigest` | what is asked, what came, what differs |
@@ -32,10 +33,12 @@ mod judge;
 mod look;
 mod notes;
 mod plan;
+mod pools;
 mod question;
 mod redigest;
 mod request;
 mod seat;
+mod share;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -50,6 +53,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
 pub use look::{Again, Against, Brought, Look, LookError, Looker, Sample, Waiting, Would};
+pub use pools::Rhythm;
 
 use crate::clock::Clock;
 use crate::config;
@@ -180,13 +184,17 @@ pub struct SourceStatus {
     /// When the last believed poll ended.
     #[serde(serialize_with = "as_text")]
     pub last_success: Option<Timestamp>,
-    /// When the next poll is due; absent for manual sources.
+    /// When the next poll is due; absent for manual sources, and for adaptive ones as far as
+    /// anyone knows.
     #[serde(serialize_with = "as_text")]
     pub next_due: Option<Timestamp>,
     /// Failures in a row.
     pub consecutive_failures: u32,
     /// The last error since the start, while it lasts.
     pub last_error: Option<LastError>,
+    /// How often it changes and is polled because of that, where it is adaptive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<Rhythm>,
     /// How its partitions stand, where it is divided. What stands above is then the sum, the
     /// latest, the soonest or the worst of them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -385,17 +393,22 @@ impl Poller {
 /// Begins polls when they are due, until the drain; then waits for those in flight.
 async fn schedule(room: Arc<Room>, end: watch::Sender<()>) {
     let polls = TaskTracker::new();
+    let mut shares_at = Instant::now();
     let draining = room.shutdown.clone();
     let draining = draining.reached(Phase::Draining);
     tokio::pin!(draining);
     loop {
+        if shares_at <= Instant::now() {
+            shares_at = Instant::now() + share::SHARE_EVERY;
+            share::share(&room);
+        }
         let now = room.clock.now();
         let sleep = {
             let mut hall = room.hall.lock();
             while let Some(begun) = hall.next(now) {
                 polls.spawn(attend(Arc::clone(&room), begun));
             }
-            let next_look = hall.agenda().next_look();
+            let next_look = hall.next_look();
             let sleep = next_look.map_or(SLEEP_MAX, |look| look.since(now).min(SLEEP_MAX));
             hall.looks_at(now.plus(sleep));
             sleep

@@ -202,22 +202,28 @@ impl Watched {
             next_due: None,
             consecutive_failures: 0,
             last_error: None,
+            adaptive: None,
             partitions: None,
         };
         let mut partitions = PartitionsStatus::default();
-        for (seat, next_due, polling) in seats {
+        for standing in seats {
+            let seat = &standing.seat;
             let mind = seat.mind.lock();
             let memory = &mind.memory;
             let condition = mind.condition();
             status.state = status.state.max(condition);
-            status.polling |= polling;
+            status.polling |= standing.polling;
+            status.adaptive = match (status.adaptive, standing.rhythm) {
+                (Some(one), Some(other)) => Some(one.and(other)),
+                (one, other) => one.or(other),
+            };
             status.items = match (status.items, mind.items) {
                 (Some(one), Some(other)) => Some(one + other),
                 (one, other) => one.or(other),
             };
             status.last_poll = status.last_poll.max(memory.polled_at);
             status.last_success = status.last_success.max(memory.succeeded_at);
-            let dues = status.next_due.into_iter().chain(*next_due);
+            let dues = status.next_due.into_iter().chain(standing.due);
             status.next_due = dues.min();
             if memory.failures >= status.consecutive_failures && mind.last_error.is_some() {
                 status.last_error = mind.last_error.as_deref().cloned();
@@ -232,7 +238,7 @@ impl Watched {
                 });
             }
         }
-        let is_divided = seats.iter().any(|(seat, ..)| !seat.partition.is_whole());
+        let is_divided = seats.iter().any(|one| !one.seat.partition.is_whole());
         status.partitions = (is_divided || seats.is_empty()).then_some(partitions);
         status
     }
@@ -352,6 +358,6 @@ mod tests {
     #[test]
     fn an_idle_partition_is_small() {
         let bytes = size_of::<Seat>() + size_of::<Memory>();
-        assert!(bytes <= 448, "{bytes} bytes");
+        assert!(bytes <= 456, "{bytes} bytes");
     }
 }

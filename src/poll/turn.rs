@@ -11,6 +11,7 @@ use super::alarms::ALARMS_MAX;
 use super::attempt::Attempt;
 use super::conclude::{self, Conclusion, Found, Terms, Trouble, WRITE_EVERY, plan_of};
 use super::hall::Begun;
+use super::pools::{Report, Told};
 use super::seat::Seat;
 use super::walk::Trace;
 use super::{LastError, Outcome, Polled, REASON_INTERNAL, REASON_STORE, Room};
@@ -22,9 +23,20 @@ use crate::store::{COMMITTED_IDS_MAX, Committed, Memory, PollCommit, StoreError}
 use crate::time::Timestamp;
 use crate::upstream::{By, Observed, Reason};
 
+/// How a turn ended.
+struct Ended {
+    polled: Polled,
+    /// When the next one is due.
+    next: Option<Timestamp>,
+    /// What it says of how often its source changes.
+    told: Told,
+}
+
 /// One poll at work.
 struct Turn<'a> {
     room: &'a Room,
+    /// The seat's place.
+    index: usize,
     seat: &'a Arc<Seat>,
     source: Arc<config::Source>,
     began: Timestamp,
@@ -53,20 +65,24 @@ pub(super) async fn take(room: &Room, mut ticket: Ticket, seat: &Arc<Seat>) -> O
     };
     let asked = (&ticket, observed, cause);
     let poll = AssertUnwindSafe(poll(room, asked, seat, began));
-    let (polled, next) = poll.catch_unwind().await.unwrap_or_else(|_| {
+    let (ended, requests) = poll.catch_unwind().await.unwrap_or_else(|_| {
         let (source, partition) = (seat.source.name.as_str(), seat.told());
         tracing::error!(source, partition, "a poll panicked");
         series.failed(REASON_INTERNAL);
         let next = room.clock.now().plus(FAILURES.ceiling);
-        (Polled::error(REASON_INTERNAL), Some(next))
+        (Ended::failed(REASON_INTERNAL, Some(next)), 1)
     });
     seat.mind.lock().desk.release();
-    let ended = room.clock.now();
-    series.took(ended.since(began));
+    let now = room.clock.now();
+    series.took(now.since(began));
+    let Ended { polled, next, told } = ended;
     let (following, is_late) = {
         let mut hall = room.hall.lock();
-        let is_late = hall.finish(ticket.index, next);
-        (hall.next(ended), is_late)
+        let (place, report) = ((ticket.index, seat.source.line), Report { told, requests });
+        hall.finish(place, next, report, now);
+        let following = hall.next(now);
+        let is_late = hall.is_late(following.as_ref());
+        (following, is_late)
     };
     if is_late {
         room.wake.notify_one();
@@ -82,10 +98,10 @@ async fn poll(
     (ticket, observed, cause): (&Ticket, Option<Observed>, Cause),
     seat: &Arc<Seat>,
     began: Timestamp,
-) -> (Polled, Option<Timestamp>) {
+) -> (Ended, u32) {
     let Some(brief) = seat.source.brief(&room.live, &room.upstreams) else {
         // It has left the configuration, and is not polled again.
-        return (Polled::error(REASON_INTERNAL), None);
+        return (Ended::failed(REASON_INTERNAL, None), 0);
     };
     let source = &brief.source;
     if let Some(observed) = &observed
@@ -93,7 +109,8 @@ async fn poll(
     {
         // It may be older than what is known.
         let memory = Arc::clone(&seat.mind.lock().memory);
-        return left_alone(&brief.plan_of(&seat.partition), &memory, room.clock.now());
+        let plan = brief.plan_of(&seat.partition);
+        return (left_alone(source, &plan, &memory, room.clock.now()), 0);
     }
     let is_observed = observed.is_some();
     let (memory, has_snapshot) = {
@@ -121,6 +138,7 @@ async fn poll(
     let found = attempt.find().await;
     let turn = Turn {
         room,
+        index: ticket.index,
         seat,
         source: Arc::clone(source),
         began,
@@ -138,14 +156,22 @@ async fn poll(
         random: fastrand::f64(),
     };
     let trace = attempt.trace.into_inner();
-    turn.conclude((found, trace), terms, is_observed).await
+    let requests = trace.requests;
+    let ended = turn.conclude((found, trace), terms, is_observed).await;
+    let budget = brief.upstream.config().budget;
+    let is_free = ended.polled.outcome == Outcome::NotModified
+        && budget.is_some_and(|terms| terms.not_modified_free);
+    (ended, if is_free { 0 } else { requests })
 }
 
 /// A caller's answer that counts for nothing: all goes on as planned.
-fn left_alone(plan: &Plan, memory: &Memory, now: Timestamp) -> (Polled, Option<Timestamp>) {
-    let next = plan.next(now);
-    let next = next.map(|next| plan.raised(next, memory.not_before));
-    (Polled::nothing(), next)
+fn left_alone(source: &config::Source, plan: &Plan, memory: &Memory, now: Timestamp) -> Ended {
+    let next = plan.next_since(memory.polled_at.unwrap_or(now), now);
+    Ended {
+        polled: Polled::nothing(),
+        next: next.map(|next| plan.raised(next, memory.not_before)),
+        told: Told::untouched(&source.every, memory),
+    }
 }
 
 /// When to poll next after a caller did it for us: a whole period later, by whatever phase.
@@ -169,7 +195,7 @@ impl Turn<'_> {
         (found, trace): (Result<Found, Trouble>, Trace),
         terms: Terms<'_>,
         is_observed: bool,
-    ) -> (Polled, Option<Timestamp>) {
+    ) -> Ended {
         match found {
             Ok(found) => {
                 let mut conclusion = conclude::success(terms, found);
@@ -177,14 +203,14 @@ impl Turn<'_> {
                     conclusion.next = restarted(terms.source, &conclusion, terms.now);
                 }
                 let ended = self.end(conclusion, None).await;
-                self.share(ended.0.outcome, trace);
+                self.share(ended.polled.outcome, trace);
                 ended
             }
             // What a caller was answered is none of our failures.
-            Err(_) if is_observed => left_alone(terms.plan, terms.before, terms.now),
+            Err(_) if is_observed => left_alone(terms.source, terms.plan, terms.before, terms.now),
             // It was not made, and says nothing.
             Err(trouble) if trouble.reason == Reason::Draining.label() => {
-                (Polled::error(trouble.reason), None)
+                Ended::failed(trouble.reason, None)
             }
             Err(trouble) if trouble.reason == REASON_STORE => self.store_failed(&trouble, None),
             Err(trouble) => {
@@ -210,12 +236,9 @@ impl Turn<'_> {
     }
 
     /// Commits the conclusion and makes it known. What could not be committed did not happen.
-    async fn end(
-        &self,
-        mut conclusion: Conclusion,
-        trouble: Option<Trouble>,
-    ) -> (Polled, Option<Timestamp>) {
+    async fn end(&self, mut conclusion: Conclusion, trouble: Option<Trouble>) -> Ended {
         let seat = self.seat;
+        let told = self.tell_pool(&mut conclusion);
         if !seat.partition.is_whole() {
             let before = &seat.mind.lock().memory;
             let mut alarms = seat.source.alarms.lock();
@@ -273,7 +296,24 @@ impl Turn<'_> {
             events: committed.events,
             event_ids: committed.ids,
         };
-        (polled, next)
+        Ended { polled, next, told }
+    }
+
+    /// What its pool will hear, which remembers what that teaches.
+    fn tell_pool(&self, conclusion: &mut Conclusion) -> Told {
+        let before = Arc::clone(&self.seat.mind.lock().memory);
+        let is_written = matches!(self.cause, Cause::ProxiedWrite(_));
+        let poll = (self.began, is_written);
+        let told = Told::of(&self.source.every, (&before, conclusion), poll);
+        if matches!(self.source.every, Every::Adaptive(_)) {
+            let now = self.room.clock.now();
+            let learnt = self.room.hall.lock().foresee(self.index, told, now);
+            // Who has left meanwhile remembers what it knew.
+            if let Some(learnt) = learnt {
+                conclusion.memory.rhythm = Some(Box::new(learnt));
+            }
+        }
+        told
     }
 
     fn must_write(&self, memory: &Memory) -> bool {
@@ -361,11 +401,7 @@ impl Turn<'_> {
 
     /// The store failed: what was known before stands, in memory as on disk, and the next poll
     /// sees again what this one saw.
-    fn store_failed(
-        &self,
-        trouble: &Trouble,
-        error: Option<&StoreError>,
-    ) -> (Polled, Option<Timestamp>) {
+    fn store_failed(&self, trouble: &Trouble, error: Option<&StoreError>) -> Ended {
         let now = self.room.clock.now();
         if matches!(error, Some(StoreError::Full)) {
             self.room.hall.lock().agenda().pause(now);
@@ -393,8 +429,18 @@ impl Turn<'_> {
             random: fastrand::f64(),
         };
         let plan = plan_of(&self.source, &self.seat.partition);
-        let next = plan.retry(failed, None, now);
-        (Polled::error(REASON_STORE), next)
+        Ended::failed(REASON_STORE, plan.retry(failed, None, now))
+    }
+}
+
+impl Ended {
+    /// It came to nothing.
+    fn failed(reason: &str, next: Option<Timestamp>) -> Self {
+        Self {
+            polled: Polled::error(reason),
+            next,
+            told: Told::Nothing,
+        }
     }
 }
 

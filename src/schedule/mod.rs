@@ -12,6 +12,8 @@ use std::time::Duration;
 
 pub use cron::{Cron, CronError, SPREAD_MAX, Zone};
 
+use adaptive::Bounds;
+
 use crate::backoff::Backoff;
 use crate::time::Timestamp;
 
@@ -58,9 +60,20 @@ pub enum Plan {
         /// How long after each of them; less than [`Cron::spread`].
         phase: Duration,
     },
+    /// Within bounds, when [`adaptive`] says so. Planned is only when it is at the latest.
+    Adaptive {
+        /// The bounds.
+        bounds: Bounds,
+        /// At the latest so long after the last poll: see [`Plan::adaptive`].
+        longest: Duration,
+    },
     /// Never.
     Manual,
 }
+
+/// Sources that are polled as seldom as they may are polled sooner than that by up to this part,
+/// each by a part of its own: those that began together do not stay together.
+const APART: u32 = 10;
 
 /// How bad a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +117,18 @@ impl Plan {
         }
     }
 
-    /// The first planned time after `now`. Times that passed are not caught up with.
+    /// The plan of the source called `name` between these bounds.
+    #[must_use]
+    pub fn adaptive(name: &str, bounds: Bounds) -> Self {
+        let sooner = phase(name, bounds.max / APART);
+        Self::Adaptive {
+            bounds,
+            longest: bounds.max.saturating_sub(sooner).max(bounds.min),
+        }
+    }
+
+    /// The first planned time after `now`, when it was polled. Times that passed are not caught up
+    /// with.
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
         let (period, phase) = match self {
@@ -112,6 +136,7 @@ impl Plan {
             Self::Cron { cron, phase } => {
                 return Some(cron.after(now.minus(*phase))?.plus(*phase));
             }
+            Self::Adaptive { longest, .. } => return Some(now.plus(*longest)),
             Self::Manual => return None,
         };
         let periods = now.as_millis().saturating_sub(phase).div_euclid(period);
@@ -122,17 +147,47 @@ impl Plan {
         Some(Timestamp::from_millis(next))
     }
 
-    /// The first poll after a start: at the phase for a source that `has_snapshot`, else nearly at
-    /// once.
+    /// As [`Self::next`], but the last poll was at `last`.
     #[must_use]
-    pub fn first(&self, name: &str, has_snapshot: bool, now: Timestamp) -> Option<Timestamp> {
+    pub fn next_since(&self, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            // It is not to come from a clock that was ahead.
+            Self::Adaptive { .. } => self.next(last.min(now)),
+            Self::Every { .. } | Self::Cron { .. } | Self::Manual => self.next(now),
+        }
+    }
+
+    /// The first poll after a start: nearly at once, or as planned for a source that has a
+    /// snapshot, of `last`. What is overdue then is spread over the time in which all of its kind
+    /// are polled once.
+    #[must_use]
+    pub fn first(&self, name: &str, last: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+        if let Some(last) = last {
+            let next = self.next_since(last, now)?;
+            return match self {
+                Self::Adaptive { bounds, .. } if next <= now => {
+                    Some(now.plus(phase(name, bounds.middle())))
+                }
+                _ => Some(next),
+            };
+        }
         let spread = match self {
-            _ if has_snapshot => return self.next(now),
             Self::Every { period, .. } => FIRST_POLL_SPREAD.min(*period),
+            Self::Adaptive { bounds, .. } => FIRST_POLL_SPREAD.min(bounds.max),
             Self::Cron { .. } => FIRST_POLL_SPREAD,
             Self::Manual => return None,
         };
         Some(now.plus(phase(name, spread)))
+    }
+
+    /// When to look again at what is not believed yet: where the plan says no more than when it is
+    /// at the latest, as if nothing were known.
+    #[must_use]
+    pub fn next_doubted(&self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Adaptive { bounds, .. } => Some(now.plus(bounds.middle())),
+            Self::Every { .. } | Self::Cron { .. } | Self::Manual => self.next(now),
+        }
     }
 
     /// When what was planned for `planned` comes, if the upstream wants to be left alone until
@@ -147,7 +202,7 @@ impl Plan {
                 let just_before = not_before.minus(Duration::from_millis(1));
                 self.next(just_before).unwrap_or(not_before)
             }
-            Self::Every { .. } | Self::Manual => not_before,
+            Self::Every { .. } | Self::Adaptive { .. } | Self::Manual => not_before,
         }
     }
 
@@ -162,7 +217,11 @@ impl Plan {
         not_before: Option<Timestamp>,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        let scheduled = self.next(now)?;
+        let scheduled = match self {
+            // It waits for `max` because nothing happens, not because nobody knows.
+            Self::Adaptive { bounds, .. } => now.plus(bounds.min),
+            Self::Every { .. } | Self::Cron { .. } | Self::Manual => self.next(now)?,
+        };
         let Failed {
             failures, severity, ..
         } = failed;
@@ -263,12 +322,12 @@ mod tests {
         let now = at(1_000_000);
         for (name, period) in [("a", 3600), ("b", 3600), ("c", 2)] {
             let plan = Plan::every(name, SECOND * period);
-            let first = plan.first(name, false, now).expect("scheduled");
+            let first = plan.first(name, None, now).expect("scheduled");
             let bound = FIRST_POLL_SPREAD.min(SECOND * period);
             assert!(first >= now && first.since(now) < bound, "{name}");
-            assert_eq!(plan.first(name, true, now), plan.next(now), "{name}");
+            assert_eq!(plan.first(name, Some(at(7)), now), plan.next(now), "{name}");
         }
-        assert_eq!(Plan::Manual.first("a", false, now), None);
+        assert_eq!(Plan::Manual.first("a", None, now), None);
     }
 
     #[test]
@@ -347,9 +406,69 @@ mod tests {
             let retry = plan.retry(failed, not_before, hour(8));
             assert_eq!(retry, Some(expected), "{failures} {severity:?}");
         }
-        let first = plan.first("a", false, hour(20)).expect("at once");
+        let first = plan.first("a", None, hour(20)).expect("at once");
         assert!(first.since(hour(20)) < FIRST_POLL_SPREAD);
-        assert_eq!(plan.first("a", true, hour(20)), Some(hour(24 + 8)));
+        assert_eq!(plan.first("a", Some(hour(1)), hour(20)), Some(hour(24 + 8)));
+    }
+
+    #[test]
+    fn an_adaptive_source_is_polled_at_the_latest_after_its_max_and_not_all_at_once() {
+        let bounds = Bounds {
+            min: SECOND * 5,
+            max: SECOND * 1_000,
+        };
+        let (now, mut tenths) = (at(1_000_000), [0_u32; 10]);
+        for n in 0..1_000 {
+            let name = format!("source_{n}");
+            let plan = Plan::adaptive(&name, bounds);
+            let next = plan.next(now).expect("a time").since(now);
+            assert!(next > SECOND * 900 && next <= SECOND * 1_000, "{next:?}");
+            tenths[usize::try_from((next.as_secs() - 900) / 10).map_or(9, |n| n.min(9))] += 1;
+            // Once it waits for others, for as long after the last poll, whatever is asked between.
+            let last = now.minus(SECOND * 100);
+            assert_eq!(plan.next_since(last, now), Some(last.plus(next)));
+            assert_eq!(plan.first(&name, Some(last), now), Some(last.plus(next)));
+            let ahead = now.plus(SECOND * 9_999);
+            assert_eq!(plan.next_since(ahead, now), plan.next(now));
+            // After a long time without anybody, all are polled within the middle of the bounds.
+            let overdue = plan.first(&name, Some(at(0)), now).expect("a time");
+            assert!(
+                overdue >= now && overdue.since(now) < SECOND * 71,
+                "{overdue}"
+            );
+            let first = plan.first(&name, None, now).expect("a time");
+            assert!(first >= now && first.since(now) < FIRST_POLL_SPREAD);
+            assert_eq!(plan.next_doubted(now), Some(now.plus(bounds.middle())));
+        }
+        assert!(
+            tenths.iter().all(|&n| (60..=140).contains(&n)),
+            "{tenths:?}"
+        );
+    }
+
+    #[test]
+    fn an_adaptive_source_that_fails_waits_for_the_back_off_and_not_for_its_max() {
+        let bounds = Bounds {
+            min: SECOND * 60,
+            max: SECOND * 86_400,
+        };
+        let (plan, now) = (Plan::adaptive("a", bounds), at(0));
+        for (failures, severity, not_before, expected) in [
+            (1, Severity::Passing, None, 5),
+            (4, Severity::Passing, None, 60),
+            (5, Severity::Passing, None, 80),
+            (50, Severity::Passing, None, 1_800),
+            (4, Severity::Passing, Some(at(7_200)), 7_200),
+            (3, Severity::Refused, None, 1_800),
+        ] {
+            let failed = Failed {
+                failures,
+                severity,
+                random: 1.0,
+            };
+            let retry = plan.retry(failed, not_before, now);
+            assert_eq!(retry, Some(at(expected)), "{failures} {severity:?}");
+        }
     }
 
     #[test]

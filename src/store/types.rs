@@ -11,6 +11,7 @@ use crate::detect::{Held, Known, Pending, Progress, Subject};
 use crate::digest::{Digest, RawDigest};
 use crate::event::{Cause, Event, EventId, EventKey, Kind, ORDINAL_MAX, Partition, Written};
 use crate::name::Name;
+use crate::schedule::adaptive::Learnt;
 use crate::time::Timestamp;
 
 /// Most changes that one transaction writes; more go in chunks, which only few polls need.
@@ -157,6 +158,9 @@ pub struct Memory {
     pub quiet_polls: u32,
     /// Whether `doorbell.source.stale` has rung since.
     pub stale_rung: bool,
+    /// How often it changes, where polls go by that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rhythm: Option<Box<Learnt>>,
 }
 
 /// What a snapshot remembers of a poll that changed nothing.

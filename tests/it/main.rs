@@ -8,6 +8,7 @@
     reason = "counts are whole numbers, also where Prometheus has floats"
 )]
 
+mod adapting;
 mod adaptive;
 mod admin;
 mod agreeing;

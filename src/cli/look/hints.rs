@@ -34,8 +34,8 @@ pub(super) fn hints(
     known: Option<&Peek>,
 ) -> Vec<Hint> {
     let mut hints = Vec::new();
-    if let (config::Every::Fixed(period), Some(wait)) = (&source.every, look.wait)
-        && wait > *period
+    if let (Some(period), Some(wait)) = (source.every.longest(), look.wait)
+        && wait > period
     {
         let wait = humantime::format_duration(wait);
         let text = format!("the upstream asks for {wait} between polls, `every` is shorter");

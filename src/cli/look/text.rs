@@ -234,6 +234,10 @@ fn next(report: &Report<'_>) -> String {
     let look = report.look;
     let every = match &report.source.every {
         Every::Fixed(period) => format!("every {}", time_text(*period)),
+        Every::Adaptive(bounds) => {
+            let (min, max) = (time_text(bounds.min), time_text(bounds.max));
+            format!("every {min} to {max}, as it changes")
+        }
         Every::Cron(cron) => format!("at {} of {}", cron.expression(), cron.zone().name()),
         Every::Manual => "only by hand".to_owned(),
     };
@@ -249,7 +253,12 @@ fn next(report: &Report<'_>) -> String {
     let asked = look.wait.map_or_else(String::new, |wait| {
         format!("; the upstream asks for {} of peace", time_text(wait))
     });
-    format!("{every}: a running doorbell {why} in {wait}{asked}")
+    // When it is sooner depends on others, too.
+    let latest = match (&report.source.every, look.outcome) {
+        (Every::Adaptive(_), outcome) if outcome < Outcome::Held => " at the latest",
+        _ => "",
+    };
+    format!("{every}: a running doorbell {why} in {wait}{latest}{asked}")
 }
 
 fn shown(validators: &Validators, names: [&str; 2]) -> Option<String> {

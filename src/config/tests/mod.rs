@@ -2,6 +2,7 @@
 //! told in `places`, and that no file whatever breaks the reader in `wild`.
 
 #[cfg(test)]
+mod adaptive;
 mod each;
 mod places;
 #[cfg(test)]

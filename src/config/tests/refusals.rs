@@ -159,7 +159,13 @@ query = { a = {} } => a string, a number, true or false
 headers = { te = "x" } => belongs to the connection
 every = "99ms" => `every` must be 100ms to 366d
 every = "367d" => `every` must be 100ms to 366d
-every = { min = "5s" } => `min` is not supported yet
+every = { min = "5s" } => `max` is missing, write `max = "15m"`
+every = { max = "5s" } => `min` is missing, write `min = "5s"`
+every = { min = "15m", max = "5s" } => `max` is shorter than `min`, write at least "15m"
+every = { min = "99ms", max = "5s" } => `min` must be 100ms to 366d
+every = { min = "5s", max = "15m", timezone = "UTC" } => `cron` says when it is polled, leave `min` out
+every = { cron = "* * * * *", max = "15m" } => `cron` says when it is polled, leave `max` out
+every = { mni = "5s" } => unknown key `mni`, did you mean `min`?
 every = { cron = "* * * * *", timezone = "Europe/Berln" } => did you mean "Europe/Berlin"?
 every = { cron = "* * * * *", timezone = "CEST" } => no time zone "CEST"
 every = { cron = "* 24 * * *" } => no hour: 0 to 23
@@ -167,7 +173,7 @@ every = { cron = "0 0 30 2 *" } => never comes
 every = { cron = "* * * *" } => 5 fields, not 4
 every = { cron = 5 } => `cron` is a cron expression like "*/5 8-18 * * MON-FRI", not an integer
 every = { timezone = "UTC" } => `cron` is missing
-every = {} => `cron` is missing
+every = {} => `every` is empty, write `{ min = "5s", max = "15m" }` or `{ cron =
 format = "cvs" => or "text" or "bytes", not "cvs", did you mean "csv"?
 format = "yaml" => `format` is "auto" or "json" or "ndjson" or "csv" or "xml" or "feed" or "html"
 format = "rss" => or "text" or "bytes", not "rss"

@@ -292,13 +292,15 @@ impl Agenda {
         }
     }
 
-    /// Lets a seat that is idle be due no later than this.
-    pub(super) fn hasten(&mut self, index: usize, due: Timestamp) {
+    /// Lets a seat that is idle be due no later than this; whether it would have been.
+    pub(super) fn hasten(&mut self, index: usize, due: Timestamp) -> bool {
         let place = &self.places[index];
         let is_later = place.due.is_some_and(|planned| planned > due);
-        if place.state == State::Idle && !place.leaves && is_later {
+        let is_hastened = place.state == State::Idle && !place.leaves && is_later;
+        if is_hastened {
             self.plan(index, Some(due));
         }
+        is_hastened
     }
 
     /// The disk is full: nothing begins for a while, then one poll at a time.

@@ -38,7 +38,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1000)
 }
 
-fn digest(n: u8) -> Digest {
+pub(super) fn digest(n: u8) -> Digest {
     Digest::from_bytes([n; 16])
 }
 

@@ -60,6 +60,8 @@ pub(super) struct Trace {
     pub(super) sent_at: Option<Instant>,
     /// When the last answer was whole.
     pub(super) ended_at: Option<Instant>,
+    /// Requests, redirects not counted.
+    pub(super) requests: u32,
     /// The answer, where it serves callers.
     pub(super) kept: Option<Kept>,
 }
@@ -230,7 +232,11 @@ impl Walker<'_> {
 
     async fn ask(&self, request: &Request, validators: &Validators) -> Result<Answer, Failure> {
         let permit = self.upstream.permit(self.by).await?;
-        self.trace.lock().sent_at.get_or_insert_with(Instant::now);
+        {
+            let mut trace = self.trace.lock();
+            trace.sent_at.get_or_insert_with(Instant::now);
+            trace.requests += 1;
+        }
         let fetch = Fetch {
             request,
             validators,
