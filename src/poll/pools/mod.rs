@@ -280,7 +280,11 @@ impl Pools {
                 partaker.settle();
                 pool.leave(partaker.id);
                 partaker.id = pool.join(number(index), Learnt::default());
-                pool.looked(partaker.id, Look { at: now, ..look });
+                // Who begins together does not stay together: each as if it had been looked at
+                // some time before. That is less than an interval, and is wrong once.
+                let ago = partaker.bounds.middle().mul_f64(place_of(index));
+                let at = now.minus(ago);
+                pool.resume(partaker.id, Look { at, ..look }, now);
             }
         }
         self.file(line);
@@ -518,6 +522,11 @@ fn not_before(bounds: Bounds, at: Timestamp, memory: &Memory) -> Timestamp {
 /// Whether the last poll failed or left something undecided.
 fn is_open(memory: &Memory) -> bool {
     memory.failures > 0 || memory.held.is_some() || memory.pending.is_some()
+}
+
+/// Places from 0 to 1, evenly, whatever part of them is taken: steps of the golden ratio.
+fn place_of(index: usize) -> f64 {
+    (index as f64 * 0.618_033_988_749_895).fract()
 }
 
 fn average(cost: &mut f64, requests: u32) {

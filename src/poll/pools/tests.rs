@@ -154,6 +154,33 @@ fn only_so_many_are_pulled_forward_at_once_and_each_that_ends_makes_room() {
 }
 
 #[test]
+fn who_begins_together_does_not_stay_together() {
+    let mut world = World::of(1_000);
+    world.pools.share(0, Some(PLENTY), 0.0);
+    let (at, not_before) = (world.now, world.now);
+    for index in 0..1_000 {
+        world.pools.begun(index);
+        world.end(index, Told::Renewed(Look { at, not_before }));
+    }
+    world.pools.share(0, None, 0.0);
+    let polls = |world: &World| world.polls.iter().sum::<u32>();
+    let (mut before, mut most) = (polls(&world), 0);
+    for _ in 0..60 {
+        world.second(|_| false);
+        let now = polls(&world);
+        most = most.max(now - before);
+        before = now;
+    }
+    // Twenty a second are shared.
+    assert!((5..=40).contains(&most), "{most} in a second");
+}
+
+const PLENTY: Left = Left {
+    by_callers: 100.0,
+    floor: 0.0,
+};
+
+#[test]
 fn a_poll_of_many_pages_is_as_many_requests_of_the_budget() {
     let mut world = World::of(4);
     let left = Left {
