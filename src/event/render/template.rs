@@ -4,11 +4,11 @@
 //! are written into it, and how much work one may make. The templates are the operator's, what they
 //! are filled with is a stranger's: a value can never end the string it stands in.
 
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use http::HeaderValue;
-use minijinja::value::{Serde, Value as Filling};
+use minijinja::value::{Kwargs, Serde, Value as Filling};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -18,6 +18,10 @@ use super::RenderError;
 /// Most work of one rendering: 64 bytes of output or one step each. Writing out an item of 1 MiB
 /// takes 262,144.
 const FUEL: u64 = 1_000_000;
+
+/// Most bytes of one value as JSON: as many as the largest body. A list may hold another many times
+/// over, and that a third: only as text it is large.
+const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Most bytes of a template: one that makes a page of text has some thousand.
 const SOURCE_BYTES_MAX: usize = 64 * 1024;
@@ -161,6 +165,7 @@ fn environment(source: &str, body: Body) -> Result<Environment<'static>, Templat
         Body::Json | Body::Other => AutoEscape::None,
     };
     environment.set_auto_escape_callback(move |_| escapes.clone());
+    environment.add_filter("tojson", tojson);
     if body == Body::Json {
         environment.set_formatter(write_inside_quotes);
         for name in ["e", "escape"] {
@@ -194,10 +199,43 @@ fn text_of(value: &Filling) -> Result<String, Error> {
     if value.is_undefined() {
         return Ok(String::new());
     }
-    serde_json::to_string(value).map_err(|error| {
-        let detail = format!("a value cannot be written: {error}");
-        Error::new(ErrorKind::InvalidOperation, detail)
-    })
+    let mut room = Room(Vec::new());
+    match serde_json::to_writer(&mut room, value) {
+        Ok(()) => Ok(String::from_utf8_lossy(&room.0).into_owned()),
+        Err(error) => {
+            let detail = format!("a value cannot be written: {error}");
+            Err(Error::new(ErrorKind::InvalidOperation, detail))
+        }
+    }
+}
+
+/// A value with its quotes. The engine's own filter writes all of it before it looks how much that is.
+fn tojson(
+    state: &State<'_, '_>,
+    value: &Filling,
+    indent: Option<Filling>,
+    named: Kwargs,
+) -> Result<Filling, Error> {
+    let bytes = text_of(value)?.len() as u64;
+    state.consume_fuel(bytes / 64)?;
+    minijinja::filters::tojson(value, indent, named)
+}
+
+/// At most [`VALUE_BYTES_MAX`].
+struct Room(Vec<u8>);
+
+impl io::Write for Room {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > VALUE_BYTES_MAX {
+            return Err(io::Error::other("it is too large"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// `&`, `<` and `>` as entities: what chats take for markup. The engine's own filter would vouch

@@ -155,6 +155,18 @@ fn endless_and_huge_templates_run_out_of_fuel() {
     }
 }
 
+/// A list of itself and itself again is small; what it says, written out, is not.
+#[test]
+fn a_value_that_is_only_large_when_written_is_not_written() {
+    let twice = "{% set a = [a, a] %}".repeat(60);
+    for written in ["{{ a }}", "{{ a | tojson }}"] {
+        let source = format!("{{% set a = [] %}}{twice}{written}");
+        let rendering = template(&source).expect("a template");
+        let failed = rendering.render(&closed());
+        assert!(matches!(failed, Err(RenderError::Template(_))), "{written}");
+    }
+}
+
 #[test]
 fn what_can_be_told_without_an_event_is_told_at_once() {
     for (source, why) in [
