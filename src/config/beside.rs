@@ -16,7 +16,7 @@ use super::reader::{Author, Context};
 use super::words::shown;
 use super::{Config, Endpoint};
 
-/// Most bytes of a pointer: enough to find the member, whatever its name.
+/// Most bytes of a pointer: enough to find the member, whatever its name. Each element has one.
 const POINTER_BYTES_MAX: usize = 200;
 
 /// What such endpoints are read beside: sources that they may hear, networks that they may reach.
@@ -109,7 +109,7 @@ impl Written {
 
     fn member(&mut self, above: &str, key: &str, value: &Value) {
         let token = key.replace('~', "~0").replace('/', "~1");
-        let pointer = format!("{above}/{token}");
+        let pointer = cut(format!("{above}/{token}"));
         self.place(&pointer, |written| {
             if value.is_null() {
                 written.null();
@@ -131,7 +131,7 @@ impl Written {
             Value::Array(elements) => {
                 self.text.push('[');
                 for (index, element) in elements.iter().enumerate() {
-                    let pointer = format!("{pointer}/{index}");
+                    let pointer = cut(format!("{pointer}/{index}"));
                     self.place(&pointer, |written| {
                         if element.is_null() {
                             written.null();
@@ -182,8 +182,7 @@ impl Written {
     fn told(&self, notes: Vec<Note>) -> Vec<MemberFault> {
         let mut told: Vec<MemberFault> = Vec::new();
         for note in notes {
-            let mut pointer = shown(self.pointer(note.span.start));
-            pointer.truncate(pointer.floor_char_boundary(POINTER_BYTES_MAX));
+            let pointer = cut(shown(self.pointer(note.span.start)));
             let fault = MemberFault::new(pointer, note.message);
             if !told.contains(&fault) {
                 told.push(fault);
@@ -201,6 +200,12 @@ impl Written {
         let innermost = holding.min_by_key(|(span, _)| span.len());
         innermost.map_or("", |(_, pointer)| pointer)
     }
+}
+
+fn cut(mut pointer: String) -> String {
+    pointer.truncate(pointer.floor_char_boundary(POINTER_BYTES_MAX));
+    pointer.shrink_to_fit();
+    pointer
 }
 
 #[cfg(test)]
@@ -451,5 +456,21 @@ mod tests {
             let faults = read(&members).expect_err("it is wrong");
             assert!(!format!("{faults:?}").contains("telling"), "{faults:?}");
         }
+    }
+
+    /// Each element has its pointer, and each pointer has the names above it.
+    #[test]
+    fn a_long_name_is_not_written_once_for_each_element_below_it() {
+        let members = json!({"k".repeat(30_000): vec![1; 15_000]});
+        let mut written = Written::default();
+        written.document(members.as_object().expect("an object"));
+        let bytes = written.places.iter().map(|(_, pointer)| pointer.len());
+        assert!(bytes.sum::<usize>() <= 15_001 * POINTER_BYTES_MAX);
+        assert_eq!(
+            refused(&json!({"url": "https://crm.example/", "k".repeat(30_000): 1}))
+                .0
+                .len(),
+            POINTER_BYTES_MAX
+        );
     }
 }
