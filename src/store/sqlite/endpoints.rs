@@ -110,12 +110,13 @@ impl Sqlite {
         .await
     }
 
-    /// Lanes of deleted endpoints of which nothing else is kept: who makes and deletes endpoints
-    /// under ever new names must not fill the store.
+    /// Lanes of deleted endpoints of which nothing else is kept, for another lane gets the number: who
+    /// makes and deletes endpoints under ever new names must not fill the store.
     pub(super) async fn forget_deleted(&self) -> Result<(), StoreError> {
         let sql = "SELECT lanes.id FROM deleted_endpoints JOIN lanes ON endpoint = name
             WHERE NOT EXISTS (SELECT 1 FROM parked WHERE lane = lanes.id)
                 AND NOT EXISTS (SELECT 1 FROM attempts WHERE lane = lanes.id)
+                AND NOT EXISTS (SELECT 1 FROM commits WHERE lane = lanes.id)
             LIMIT ?1";
         let empty = self.read(move |connection| {
             let mut query = connection.prepare_cached(sql)?;
@@ -132,6 +133,9 @@ impl Sqlite {
             for lane in &empty {
                 delete.execute([lane])?;
             }
+            // Begun at the moment in which the endpoint was deleted.
+            let sql = "DELETE FROM backfills WHERE lane NOT IN (SELECT id FROM lanes)";
+            connection.prepare_cached(sql)?.execute([])?;
             let sql = "DELETE FROM deleted_endpoints
                 WHERE NOT EXISTS (SELECT 1 FROM lanes WHERE endpoint = name)";
             connection.prepare_cached(sql)?.execute([])?;

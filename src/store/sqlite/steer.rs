@@ -77,6 +77,9 @@ impl Sqlite {
     pub(in crate::store) async fn drop_backlog(&self, endpoint: &Name) -> Result<u64, StoreError> {
         let name = endpoint.clone();
         let skip_ahead = move |connection: &Connection| {
+            // It is there, or is about to be made: its lanes stay.
+            let sql = "DELETE FROM deleted_endpoints WHERE name = ?1";
+            connection.prepare_cached(sql)?.execute([name.as_str()])?;
             let lanes = lanes(connection, &name)?;
             for (lane, source) in &lanes {
                 let newest = fresh::newest(connection, *source)?;

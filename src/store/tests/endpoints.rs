@@ -159,3 +159,65 @@ async fn what_is_not_heard_any_more_holds_nothing_back_from_retention() {
     assert_eq!(store.retain().await.expect("retains").events, 3);
     assert_eq!(scan(&store, &builds).await.len(), 3);
 }
+
+/// Numbers of lanes are used again, so that one with something left keeps its own.
+#[tokio::test]
+async fn a_lane_that_was_told_something_goes_after_what_it_was_told() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    store
+        .commit(place.poll(&issues, many(2)))
+        .await
+        .expect("commits");
+    let late = lane(&store, "crm", &issues).await;
+    let (crm, wanted) = (name("crm"), vec![(issues.id, Kind::Created)]);
+    let begun = store.begin_backfills(&crm, wanted.clone()).await;
+    assert_eq!(begun.expect("writes"), Backfillable::Begun);
+    let step = store.backfill(late.id).await.expect("steps");
+    assert_eq!(step, BackfillStep::Ended(2));
+    store.delete_endpoint(&crm).await.expect("deletes");
+    store.hear_only(&crm, &[]).await.expect("leaves");
+    // As when both are asked for at once.
+    let brief = name("brief");
+    lane(&store, "brief", &issues).await;
+    store.delete_endpoint(&brief).await.expect("deletes");
+    let begun = store.begin_backfills(&brief, wanted).await;
+    assert_eq!(begun.expect("writes"), Backfillable::Begun);
+    store.hear_only(&brief, &[]).await.expect("leaves");
+    store.retain().await.expect("retains");
+    let left = async || {
+        let connection = rusqlite::Connection::open(place.settings().path).expect("opens");
+        let sql = "SELECT (SELECT count(*) FROM lanes), (SELECT count(*) FROM backfills)";
+        let left = connection.query_one(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        left.expect("counts")
+    };
+    assert_eq!(
+        left().await,
+        (1, 0),
+        "what waits to be told is gone with its lane"
+    );
+    let other = lane(&store, "other", &issues).await;
+    assert_ne!(other.id, late.id, "it would hear what the other was told");
+    place.wait(8 * DAY);
+    store.retain().await.expect("retains");
+    store.retain().await.expect("retains");
+    assert_eq!(left().await, (1, 0), "the other one's");
+}
+
+/// Method: retention comes between the making's first step, which drops the backlog, and its last.
+#[tokio::test]
+async fn lanes_of_an_endpoint_that_is_being_made_again_stay() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let before = lane(&store, "crm", &issues).await;
+    let endpoint = made(&place, &[("a", None)]);
+    store.keep_endpoint(endpoint).await.expect("keeps");
+    store.delete_endpoint(&name("crm")).await.expect("deletes");
+    store.hear_only(&name("crm"), &[]).await.expect("leaves");
+    store.drop_backlog(&name("crm")).await.expect("drops");
+    store.retain().await.expect("retains");
+    lane(&store, "other", &issues).await;
+    assert_eq!(lane(&store, "crm", &issues).await.id, before.id);
+}
