@@ -24,6 +24,8 @@ use crate::store::{StoreError, StoredEndpoint};
 
 /// What stands for what is not told.
 const MASK: &str = "***";
+/// As the end of a URL.
+const MASKED_PATH: &str = "/***";
 
 /// How all endpoints stand, and what those that were made over the API were given.
 pub(super) async fn endpoints(State(parts): State<Parts>) -> Answer {
@@ -46,6 +48,7 @@ pub(super) async fn create(State(parts): State<Parts>, body: Body) -> Answer {
         None => Err("`name` is missing, write `\"name\": \"crm\"`".to_owned()),
     };
     let name = name.map_err(|detail| fault("/name", detail))?;
+    refuse_masks(&members)?;
     let changed = parts.deliverer.create(name, members).await?;
     let location = format!("/api/v1/endpoints/{}", changed.name);
     let answer = answered(&parts, changed).await?;
@@ -63,6 +66,7 @@ pub(super) async fn change(
         let detail = "an endpoint keeps its name: make another, and delete this one";
         return Err(fault("/name", detail));
     }
+    refuse_masks(&members)?;
     let changed = parts.deliverer.change(&name, members).await?;
     Ok(answered(&parts, changed).await?.into_response())
 }
@@ -126,6 +130,28 @@ fn object(body: &Body) -> Result<Map<String, Value>, Problem> {
     match value {
         Value::Object(members) => Ok(members),
         _ => Err(fault("", "write an object, `{…}`".to_owned())),
+    }
+}
+
+/// Who sends back what they were told would write it in place of what they were not.
+fn refuse_masks(members: &Map<String, Value>) -> Result<(), Problem> {
+    let is_masked = |(key, value): (&String, &Value)| match value {
+        Value::Object(headers) => key == "headers" && headers.values().any(|text| text == MASK),
+        Value::String(url) if key == "url" => url.ends_with(MASKED_PATH),
+        value => value == MASK,
+    };
+    match members
+        .iter()
+        .find(|(key, value)| is_masked((*key, *value)))
+    {
+        None => Ok(()),
+        Some((key, _)) => {
+            let detail = format!(
+                "`{MASK}` stands for what nobody is told: write all of it, or leave it out, which \
+                 keeps it as it is"
+            );
+            Err(fault(&format!("/{key}"), detail))
+        }
     }
 }
 
@@ -196,7 +222,7 @@ fn settings(stored: &StoredEndpoint) -> Value {
         serde_json::from_str(stored.definition.expose()).unwrap_or_default();
     let shown = members.into_iter().map(|(key, value)| {
         let shown = match (key.as_str(), &value) {
-            ("url", Value::String(url)) => origin(url),
+            ("url", Value::String(url)) => shown_url(url),
             ("headers", Value::Object(headers)) => {
                 let masked = headers.keys().map(|name| (name.clone(), json!(MASK)));
                 masked.collect()
@@ -209,9 +235,11 @@ fn settings(stored: &StoredEndpoint) -> Value {
     shown.collect()
 }
 
-fn origin(url: &str) -> Value {
+/// What of a URL holds no secret, so that it can be told from one that ends there.
+fn shown_url(url: &str) -> Value {
     match Url::parse(url) {
-        Ok(url) => json!(url.origin().ascii_serialization()),
+        Ok(url) if url.path() == "/" && url.query().is_none() => json!(url.as_str()),
+        Ok(url) => json!(url.origin().ascii_serialization() + MASKED_PATH),
         Err(_) => json!(MASK),
     }
 }
@@ -256,12 +284,23 @@ mod tests {
         assert_eq!(
             told,
             json!({
-                "url": "https://crm.example:8443",
+                "url": "https://crm.example:8443/***",
                 "events": ["issues.*"],
                 "headers": {"authorization": "***"},
                 "template": "***",
                 "rate": {"requests": 1, "per": "1s"},
             })
         );
+        let bare = "https://crm.example/";
+        assert_eq!(shown_url(bare), bare);
+        for masked in ["url", "headers", "template"] {
+            let sent = [(masked.to_owned(), told[masked].clone())];
+            assert!(
+                refuse_masks(&sent.into_iter().collect()).is_err(),
+                "{masked}"
+            );
+        }
+        let open = json!({"url": bare, "headers": {"x-a": "**"}, "events": ["***"], "rate": null});
+        assert!(refuse_masks(open.as_object().expect("an object")).is_ok());
     }
 }

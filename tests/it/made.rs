@@ -200,6 +200,8 @@ const WRONG: &str = r#"
 {"name": "crm", URL, "allow_private": true} => 422 /allow_private => allow_networks
 {"name": "crm", URL, "events": ["x.*"]} => 422 /events/0 => no event type
 {"name": "crm", URL, "evens": []} => 422 /evens => did you mean `events`
+{"name": "crm", URL, "headers": {"authorization": "***"}} => 422 /headers => write all of it
+{"name": "crm", URL, "filter": "$DEEP"} => 422 /filter => in one another
 {"name": "crm", URL, URL} => 400 - => given twice
 { => 400 - => body
 "#;
@@ -215,6 +217,9 @@ POST nobody/rotate-secret {} => 404 - => nobody
 PATCH crm {"name": "other"} => 422 /name => keeps its name
 PATCH crm {"secrets": null} => 422 /secrets => rotate
 PATCH crm {"url": null} => 422 - => `url` is missing
+PATCH crm {"url": "https://crm.example/***"} => 422 /url => leave it out
+PATCH crm {"headers": {"x-a": "***"}} => 422 /headers => leave it out
+PATCH crm {"template": "***", "format": "template"} => 422 /template => leave it out
 PATCH crm {"timeout": "1"} => 422 /timeout => no duration
 POST crm/rotate-secret {"overlap": "8d"} => 422 /overlap => at most 7d
 POST crm/rotate-secret {"overlap": 5} => 422 /overlap => a string
@@ -228,6 +233,7 @@ async fn what_is_wrong_is_refused_and_told_by_its_member() {
     let receiver = Receiver::accepting().await;
     let doorbell = started(&upstream, &receiver).await;
     let right = r#""url": "https://crm.example/""#;
+    let deep = format!("[?{}", "(".repeat(50_000));
     let assert_refused = async |method: &str, path: &str, body: &str, expected: &str| {
         let (status, told) = send_text(&doorbell, method, path, body.to_owned()).await;
         let (wanted, words) = expected.split_once(" => ").expect("words");
@@ -244,7 +250,13 @@ async fn what_is_wrong_is_refused_and_told_by_its_member() {
     };
     for case in WRONG.trim().lines() {
         let (body, expected) = case.split_once(" => ").expect("a body");
-        assert_refused("POST", "endpoints", &body.replace("URL", right), expected).await;
+        assert_refused(
+            "POST",
+            "endpoints",
+            &body.replace("URL", right).replace("DEEP", &deep),
+            expected,
+        )
+        .await;
     }
     let body = format!(r#"{{"name": "crm", {right}}}"#);
     let (status, told) = send_text(&doorbell, "POST", "endpoints", body.clone()).await;
@@ -261,7 +273,7 @@ async fn what_is_wrong_is_refused_and_told_by_its_member() {
         .1;
     assert_eq!(
         kept["settings"],
-        json!({"url": "https://crm.example"}),
+        json!({"url": "https://crm.example/"}),
         "{kept}"
     );
 }
