@@ -466,11 +466,7 @@ mod tests {
         written.document(members.as_object().expect("an object"));
         let bytes = written.places.iter().map(|(_, pointer)| pointer.len());
         assert!(bytes.sum::<usize>() <= 15_001 * POINTER_BYTES_MAX);
-        assert_eq!(
-            refused(&json!({"url": "https://crm.example/", "k".repeat(30_000): 1}))
-                .0
-                .len(),
-            POINTER_BYTES_MAX
-        );
+        let refused = refused(&json!({"url": "https://crm.example/", "k".repeat(30_000): 1}));
+        assert!(refused.0.starts_with("/kkk") && refused.0.len() <= POINTER_BYTES_MAX);
     }
 }

@@ -119,12 +119,11 @@ fn too_deep(text: &str) -> Option<usize> {
                 chars.next();
             }
             (Some(_), _) if quote == Some(char) => quote = None,
-            (Some(_), _) => {}
             (None, '\'' | '"') => quote = Some(char),
             (None, '(' | '[') if open == NESTED_MAX => return Some(position),
             (None, '(' | '[') => open += 1,
             (None, ')' | ']') => open = open.saturating_sub(1),
-            (None, _) => {}
+            _ => {}
         }
     }
     None
