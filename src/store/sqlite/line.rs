@@ -10,9 +10,11 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use super::writer::Job;
+use crate::store::CHUNK_CHANGES;
 
-/// Most rows of a small job: one poll with a few changes, a few settled deliveries.
-const SMALL_ROWS: usize = 32;
+/// Most rows of a small job: one poll with a few changes, a few settled deliveries. What comes in
+/// chunks is large.
+const SMALL_ROWS: usize = CHUNK_CHANGES - 1;
 
 /// Most jobs that share a transaction; beyond, a flush is no longer what a job costs. Also the
 /// most that wait here; the rest waits in the channel.
@@ -107,5 +109,14 @@ mod tests {
         assert_eq!(rows(&line.next_batch()), [100], "its turn has come");
         assert_eq!(rows(&line.next_batch()), [3]);
         assert!(line.is_empty());
+    }
+
+    #[test]
+    fn what_comes_in_chunks_lets_others_pass() {
+        let mut line = Line::default();
+        line.take(job(CHUNK_CHANGES));
+        line.take(job(1));
+        assert_eq!(rows(&line.next_batch()), [1]);
+        assert_eq!(rows(&line.next_batch()), [CHUNK_CHANGES]);
     }
 }
