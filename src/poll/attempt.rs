@@ -66,11 +66,13 @@ impl Attempt<'_> {
         let question = self.question(&partition);
         let comparable = question.is_comparable();
         let progress = question.progress();
-        let request = match self.request {
-            Some(request) => Cow::Borrowed(request),
-            None => Cow::Owned(question.request(progress.as_ref())?),
+        let (request, asked) = if let Some(request) = self.request {
+            (Cow::Borrowed(request), None)
+        } else {
+            let request = question.request(progress.as_ref())?;
+            let asked = asked(&self.source, &request);
+            (Cow::Owned(request), asked)
         };
-        let asked = asked(&self.source, &request);
         let is_served = self.source.joint.serve.is_some();
         // Callers are served a body, so there must be one.
         let validators = if is_served && !self.seat.source.shelf.is_filled() {

@@ -1,6 +1,7 @@
 //! A source's turn: the attempt, its conclusion, the one commit, and what everyone hears of it.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -64,8 +65,12 @@ pub(super) async fn take(room: &Room, mut ticket: Ticket, seat: &Arc<Seat>) -> O
         }
     };
     let asked = (&ticket, observed, cause);
-    let poll = AssertUnwindSafe(poll(room, asked, seat, began));
-    let (ended, requests) = poll.catch_unwind().await.unwrap_or_else(|_| {
+    let ended = {
+        // In place: it is large to be moved.
+        let poll = pin!(poll(room, asked, seat, began));
+        AssertUnwindSafe(poll).catch_unwind().await
+    };
+    let (ended, requests) = ended.unwrap_or_else(|_| {
         let (source, partition) = (seat.source.name.as_str(), seat.told());
         tracing::error!(source, partition, "a poll panicked");
         series.failed(REASON_INTERNAL);
@@ -230,7 +235,9 @@ impl Turn<'_> {
         let place = &self.seat.source.shelf;
         match trace.kept {
             Some(kept) => place.keep(kept),
-            None if outcome == Outcome::NotModified => place.still(sent_at),
+            None if outcome == Outcome::NotModified && self.source.joint.serve.is_some() => {
+                place.still(sent_at);
+            }
             None => {}
         }
     }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -76,11 +77,11 @@ impl Upstream {
         let mut left = self.config.timeout;
         loop {
             let began = Instant::now();
-            let step = timeout(
-                left,
-                self.step(&fetch, &hop, credential.as_ref(), &mut permit),
-            )
-            .await;
+            let step = {
+                // In place: it is large to be moved.
+                let step = pin!(self.step(&fetch, &hop, credential.as_ref(), &mut permit));
+                timeout(left, step).await
+            };
             let next = match step {
                 Ok(Ok(Step::Answer(answer))) => return Ok(answer),
                 Ok(Ok(Step::Redirect(next))) => next,
@@ -175,7 +176,7 @@ impl Upstream {
         let response = self.send(fetch, hop, credential, permit).await?;
         if !is_redirect(response.status()) {
             let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
-            let answer = self.answer(fetch, response, hop.place.clone()).await;
+            let answer = self.answer(fetch, response, &hop.place).await;
             let refused = credential.filter(|_| is_unauthorized);
             return match answer {
                 Err(failure) if refused.is_some_and(|refused| self.refused(refused)) => {
@@ -268,7 +269,7 @@ impl Upstream {
         &self,
         fetch: &Fetch<'_>,
         response: reqwest::Response,
-        place: Place,
+        place: &Place,
     ) -> Result<Answer, Failure> {
         let home = place.home;
         let status = response.status();
@@ -303,7 +304,7 @@ impl Upstream {
             bytes: body.bytes,
             raw: body.raw,
             is_open_ended: body.is_open_ended,
-            place,
+            place: place.clone(),
             headers,
             content_type,
             validators,
