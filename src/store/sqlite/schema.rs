@@ -38,7 +38,7 @@ const CHECKPOINT_PAGES: i64 = 32_000;
 const JOURNAL_BYTES_MAX: i64 = 64 * 1024 * 1024;
 
 /// Page cache of the writer and of each reader, in KiB (negative, as `SQLite` wants it).
-const WRITER_CACHE: i64 = -16 * 1024;
+const WRITER_CACHE: i64 = -8 * 1024;
 const READER_CACHE: i64 = -4 * 1024;
 
 /// How long to wait for a person's `sqlite3` shell that holds the database.
