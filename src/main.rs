@@ -11,6 +11,10 @@ use doorbell::config::Config;
 use doorbell::{app, client};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Polls and deliveries are many small allocations that one thread makes and another frees.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     client::install_crypto_provider();
     let arguments = match Arguments::try_parse() {
