@@ -292,6 +292,43 @@ async fn callers_are_served_the_last_answer_and_writers_read_their_writes() {
     assert!(answers("hit") >= 3.0 && answers("miss") >= 1.0);
 }
 
+/// Always the same document, under an entity tag.
+async fn steady(request: Request) -> Response {
+    let response = Response::builder().header("etag", "\"only\"");
+    let response = match request.method().as_str() {
+        "PUT" => response.status(204).body(Body::empty()),
+        _ if request.headers().contains_key("if-none-match") => {
+            response.status(304).body(Body::empty())
+        }
+        _ => response
+            .header("content-type", "application/json")
+            .body(Body::from(r#"{"n": 0}"#)),
+    };
+    response.expect("a response")
+}
+
+#[tokio::test]
+async fn an_answer_from_before_a_write_serves_again_once_a_304_says_that_it_holds() {
+    let server = Server::serving(Router::new().fallback(steady)).await;
+    let receiver = Receiver::accepting().await;
+    let source = "every = \"10m\"\nserve = { max_age = \"10m\" }";
+    let doorbell = Doorbell::start(&config(&server.url, &receiver, source)).await;
+    until_polled(&doorbell).await;
+    let (client, url) = (client(), format!("{}/tracker/doc", doorbell.proxy_url()));
+    let is_served = async || {
+        let answer = client.get(&url).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        let status = answer.headers().get("cache-status");
+        status.is_some_and(|status| status.as_bytes().starts_with(b"doorbell; hit"))
+    };
+    assert!(is_served().await);
+    let written = client.put(&url).send().await.expect("an answer");
+    assert_eq!(written.status(), 204);
+    assert!(!is_served().await, "it may be older than the write");
+    assert_eq!(doorbell.poll("doc").await["outcome"], "not_modified");
+    assert!(is_served().await);
+}
+
 #[tokio::test]
 async fn an_answer_is_better_than_an_error_for_a_while() {
     let (counter, receiver) = (Counter::counting().await, Receiver::accepting().await);
