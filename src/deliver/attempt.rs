@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 use super::handshake::{self, Consent, REQUEST_ORIGIN};
 use super::verdict::{Answer, retry_after};
 
-/// How much of a failed answer is kept.
+/// How much of an answer is kept.
 const ANSWER_BYTES_MAX: usize = 1024;
 /// How much of an accepted answer is read, so that its connection can be used again. A longer one
 /// costs more to read than a new connection.
@@ -181,9 +181,12 @@ async fn read(mut response: reqwest::Response, now: Timestamp) -> Answer {
     let status = response.status();
     if status.is_success() {
         let drained = beginning(&mut response, DRAIN_BYTES_MAX);
-        let _ = tokio::time::timeout(DRAIN_TIMEOUT, drained).await;
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, drained).await;
+        let mut body = drained.unwrap_or_default();
+        body.truncate(ANSWER_BYTES_MAX);
         return Answer {
             status: Some(status.as_u16()),
+            body: (!body.is_empty()).then(|| String::from_utf8_lossy(&body).into()),
             ..Answer::default()
         };
     }

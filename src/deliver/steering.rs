@@ -143,6 +143,9 @@ impl Deliverer {
         delivery: DeliveryId,
         deed: Deed,
     ) -> Result<Steered, SteerError> {
+        if deed == Deed::Retry && self.parts.store.waiting_count(endpoint).await? >= REPLAYED_MAX {
+            return Err(SteerError::Crowded);
+        }
         let steer = async move |store: Store| store.steer(vec![delivery], deed).await;
         let steered = self.at_rest(endpoint.as_str(), steer).await?;
         let steered = steered.first().copied().unwrap_or(Steered::Unknown);

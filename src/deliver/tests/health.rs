@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::*;
 use crate::config::Rate;
 use crate::event::EventKey;
-use crate::store::{Failing, Parked, ReplayQuery, Settling};
+use crate::store::{Deed, DeliveryId, Failing, Parked, ReplayQuery, SCAN_MAX, Settling};
 
 /// As if the endpoint `ops` had failed so before the start.
 async fn has_failed(house: &House, failures: u32, spent: Duration) {
@@ -299,5 +299,33 @@ async fn a_replay_without_room_is_refused_rather_than_called_done() {
     };
     let replayed = running.deliverer.replay(query).await;
     assert!(matches!(replayed, Err(SteerError::Crowded)), "{replayed:?}");
+    let event = EventKey::new(1, 0);
+    let one = DeliveryId { lane, event };
+    let steered = running
+        .deliverer
+        .steer(&name("ops"), one, Deed::Retry)
+        .await;
+    assert!(matches!(steered, Err(SteerError::Crowded)), "{steered:?}");
     running.drain().await;
+}
+
+#[tokio::test]
+async fn an_answer_is_kept_also_of_who_accepts() {
+    let (house, mut receiver) = (House::new().await, Receiver::answering(|_, _| 200).await);
+    let running = house.start(vec![endpoint("ops", &receiver.url)]).await;
+    house.commit(&["a"]).await;
+    receiver.next().await;
+    running.until(|status| status.pending == 0).await;
+    running.drain().await;
+    let store = &house.store;
+    let lanes = store.lanes(&name("ops"), &[house.source.id]).await;
+    let source = (house.source.id, None);
+    let events = store.scan(source, EventKey::START, SCAN_MAX).await;
+    let delivery = DeliveryId {
+        lane: lanes.expect("reads")[0].id,
+        event: events.expect("reads")[0].key,
+    };
+    let attempts = store.attempts(delivery).await.expect("reads");
+    let answer = attempts[0].answer.as_deref();
+    assert_eq!(answer, Some(&*"no".repeat(512)), "its first KiB");
 }
