@@ -71,6 +71,10 @@ async fn from_sequence(parts: &Parts, name: &str, source: &str, sequence: u64) -
             StatusCode::GONE,
             format!("that event is no longer retained, the oldest is number {oldest}"),
         )),
+        Rewound::Waiting(id) => conflict(format!(
+            "delivery {id} to `{name}` waits for its retry and would come before earlier ones of \
+             its subject: wait until it is accepted, or skip it"
+        )),
         Rewound::TooMany(count) => conflict(format!(
             "`{name}` has had {count} or more of these: begin later, or replay what it has had"
         )),

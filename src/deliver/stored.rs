@@ -175,8 +175,8 @@ impl Deliverer {
         };
         let seated = self.free_seat(&name).await?;
         let store = &self.parts.store;
-        // What waited for a deleted endpoint of this name is not for this one.
-        store.drop_backlog(&name).await?;
+        // What a deleted endpoint of this name was sent, and what waited for it, is not this one's.
+        store.begin_anew(&name).await?;
         store.lanes(&name, &self.heard_by(&endpoint)).await?;
         store.keep_endpoint(stored).await?;
         let endpoint = Arc::new(endpoint);

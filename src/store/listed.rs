@@ -150,6 +150,8 @@ pub enum Rewound {
     Ahead(u64),
     /// Not done: it is no longer retained, this is the oldest that is.
     Gone(u64),
+    /// Not done: this delivery waits for its retry, and would overtake earlier ones of its subject.
+    Waiting(DeliveryId),
     /// Not done: the endpoint has had so many of them, more than can be told from the others.
     TooMany(u64),
 }

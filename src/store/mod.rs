@@ -506,6 +506,16 @@ impl Store {
         store.drop_backlog(endpoint).await
     }
 
+    /// Forgets what an endpoint of this name was still to be sent and all that it was ever sent, for
+    /// another one gets the name. No task of it runs meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a part may be forgotten.
+    pub async fn begin_anew(&self, endpoint: &Name) -> Result<(), StoreError> {
+        let Backend::Sqlite(store) = &self.backend;
+        store.begin_anew(endpoint).await
+    }
+
     /// Attempts of one delivery, oldest first.
     ///
     /// # Errors

@@ -158,6 +158,15 @@ async fn a_deleted_endpoint_hears_out_what_is_in_flight_and_one_of_its_name_begi
     assert_eq!(hook.sequences(), [1, 4]);
     let secret = told["secret"].as_str().expect("a new one");
     assert!(new.is_signed_by(secret) && !old.is_signed_by(secret));
+    // Nor can what the old one had be replayed to the new one.
+    doorbell.until_ended("crm", "delivered", 1).await;
+    let path = "deliveries?state=delivered&endpoint=crm";
+    let (_, listed) = send(&doorbell, "GET", path, &json!(null)).await;
+    assert_eq!(
+        listed["deliveries"].as_array().map(Vec::len),
+        Some(1),
+        "{listed}"
+    );
 }
 
 /// Method: the first subject fails and blocks its second event when the endpoint is changed.

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{Sqlite, counted, items, stored};
+use super::{Sqlite, counted, items, steer, stored};
 use crate::event::{EventKey, ORDINAL_MAX};
 use crate::store::{LaneId, Retained, StoreError};
 use crate::time::Timestamp;
@@ -33,7 +33,7 @@ impl Sqlite {
             .forget_dead(now.minus(self.settings.retain_dead))
             .await?;
         self.forget_failing(cutoff).await?;
-        self.forget_left(cutoff).await?;
+        self.forget_left(now, cutoff).await?;
         self.forget_partitions(cutoff).await?;
         let events = self.forget_events(now, cutoff).await?;
         let attempts = self.forget_attempts(cutoff).await?;
@@ -86,7 +86,7 @@ impl Sqlite {
     }
 
     /// Parked deliveries of lanes that the configuration no longer has.
-    async fn forget_left(&self, cutoff: Timestamp) -> Result<(), StoreError> {
+    async fn forget_left(&self, now: Timestamp, cutoff: Timestamp) -> Result<(), StoreError> {
         let sql = "SELECT id, id FROM lanes";
         let lanes = self
             .read(move |connection| keys(connection, sql, &[]))
@@ -111,8 +111,13 @@ impl Sqlite {
                 if found.is_empty() {
                     break;
                 }
-                let delete = move |connection: &Connection| delete_parked(connection, &found);
-                self.write(ROWS, delete).await?;
+                if self.is_active(lane) {
+                    // It is heard again, and its deliverer knows of these rows.
+                    break;
+                }
+                let forget =
+                    move |connection: &Connection| forget_heads(connection, lane, &found, now);
+                self.write(ROWS, forget).await?;
             }
         }
         Ok(())
@@ -419,6 +424,28 @@ fn old_attempts(
         }
     }
     Ok(found)
+}
+
+/// Deletes parked deliveries of a lane; what was blocked behind one of them, and stays, is led by the
+/// earliest of it.
+fn forget_heads(
+    connection: &Connection,
+    lane: i64,
+    found: &[Key],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "SELECT subject FROM parked WHERE lane = ?1 AND event = ?2";
+    let mut query = connection.prepare_cached(sql)?;
+    let mut subjects = HashSet::new();
+    for key in found {
+        let subject = query.query_one([key.0, key.1], |row| row.get::<_, String>(0));
+        subjects.extend(subject.optional()?);
+    }
+    delete_parked(connection, found)?;
+    for subject in subjects {
+        steer::lead(connection, (LaneId(lane), &subject), now)?;
+    }
+    Ok(())
 }
 
 fn delete_parked(connection: &Connection, keys: &[Key]) -> Result<(), StoreError> {

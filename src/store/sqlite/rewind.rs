@@ -1,11 +1,13 @@
 //! A lane begins further back: an endpoint gets what it has not had of a source's events.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{Sqlite, counted, stored};
 use crate::event::EventKey;
 use crate::name::Name;
-use crate::store::{Rewound, SourceId, StoreError};
+use crate::store::{DeliveryId, LaneId, Rewound, SourceId, StoreError};
 
 /// Most deliveries after the new beginning that the endpoint has had: its lane remembers each of
 /// them until it has come past it, some 5 MiB.
@@ -24,6 +26,12 @@ impl Sqlite {
             Ok(first) => first,
             Err(why) => return Ok(why),
         };
+        let name = endpoint.clone();
+        let overtaken =
+            move |connection: &Connection| overtaken(connection, (&name, source), first);
+        if let Some(waiting) = self.read_behind(overtaken).await? {
+            return Ok(Rewound::Waiting(waiting));
+        }
         let endpoint = endpoint.clone();
         self.write(1, move |connection| {
             rewind(connection, (&endpoint, source), first)
@@ -62,6 +70,51 @@ fn find(
         Some(oldest) => Err(Rewound::Gone(counted(first + oldest - start))),
         None => Err(Rewound::Ahead(0)),
     })
+}
+
+/// A delivery that waits for its retry and would overtake what its subject is to be sent from
+/// `first` on.
+fn overtaken(
+    connection: &Connection,
+    (endpoint, source): (&Name, SourceId),
+    first: EventKey,
+) -> Result<Option<DeliveryId>, StoreError> {
+    let sql = "SELECT lanes.id, event, subject FROM lanes
+        CROSS JOIN parked INDEXED BY parked_waiting ON parked.lane = lanes.id AND state = 0
+        WHERE endpoint = ?1 AND source = ?2 AND event > ?3";
+    let mut query = connection.prepare_cached(sql)?;
+    let mut rows = query.query(params![endpoint.as_str(), source.0, first.number()])?;
+    let (mut lane, mut waiting) = (0, HashMap::<String, i64>::new());
+    while let Some(row) = rows.next()? {
+        lane = row.get(0)?;
+        let (event, subject) = (row.get(1)?, row.get(2)?);
+        let latest = waiting.entry(subject).or_insert(event);
+        *latest = event.max(*latest);
+    }
+    let Some(end) = waiting.values().max() else {
+        return Ok(None);
+    };
+    let sql = "SELECT key, subject FROM commits INDEXED BY commits_of_source
+        CROSS JOIN events ON key BETWEEN generation * ?4 AND generation * ?4 + ?4 - 1
+        WHERE source = ?1 AND generation BETWEEN ?2 / ?4 AND ?3 / ?4
+            AND commits.lane IS NULL AND key BETWEEN ?2 AND ?3
+            AND NOT EXISTS (SELECT 1 FROM attempts
+                WHERE lane = ?5 AND event = key AND outcome <> 0)";
+    let mut query = connection.prepare_cached(sql)?;
+    let keys = EventKey::new(1, 0).number();
+    let mut rows = query.query([source.0, first.number(), *end, keys, lane])?;
+    while let Some(row) = rows.next()? {
+        let key: i64 = row.get(0)?;
+        let line = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        if let Some(event) = waiting.get(line).filter(|event| key < **event) {
+            let event = EventKey::from_number(*event);
+            return Ok(Some(DeliveryId {
+                lane: LaneId(lane),
+                event,
+            }));
+        }
+    }
+    Ok(None)
 }
 
 fn rewind(

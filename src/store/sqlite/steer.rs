@@ -64,14 +64,21 @@ impl Sqlite {
 
     pub(in crate::store) async fn waiting_count(&self, endpoint: &Name) -> Result<u64, StoreError> {
         let endpoint = endpoint.clone();
-        self.read(move |connection| {
-            let sql = "SELECT count(*) FROM lanes CROSS JOIN parked INDEXED BY parked_waiting
-                ON parked.lane = lanes.id AND parked.state = 0 WHERE endpoint = ?1";
+        let counts = self.read(move |connection| {
+            let sql = "SELECT lanes.id, count(*) FROM lanes
+                CROSS JOIN parked INDEXED BY parked_waiting
+                    ON parked.lane = lanes.id AND parked.state = 0
+                WHERE endpoint = ?1 GROUP BY lanes.id";
             let mut query = connection.prepare_cached(sql)?;
-            let count = query.query_one([endpoint.as_str()], |row| row.get(0))?;
-            Ok(counted(count))
-        })
-        .await
+            let counts = query.query_map([endpoint.as_str()], |row| {
+                Ok((row.get::<_, i64>(0)?, counted(row.get(1)?)))
+            })?;
+            Ok(counts.collect::<Result<Vec<_>, _>>()?)
+        });
+        // What waits in a lane that is not heard any more waits for nobody.
+        let counts = counts.await?;
+        let heard = counts.iter().filter(|(lane, _)| self.is_active(*lane));
+        Ok(heard.map(|(_, count)| count).sum())
     }
 
     pub(in crate::store) async fn drop_backlog(&self, endpoint: &Name) -> Result<u64, StoreError> {
@@ -113,6 +120,30 @@ impl Sqlite {
             }
         }
         Ok(dropped)
+    }
+
+    pub(in crate::store) async fn begin_anew(&self, endpoint: &Name) -> Result<(), StoreError> {
+        self.drop_backlog(endpoint).await?;
+        let name = endpoint.clone();
+        let lanes = self
+            .read(move |connection| lanes(connection, &name))
+            .await?;
+        for (lane, _) in lanes {
+            // Dead letters before the attempts that tell of them.
+            for sql in [
+                "DELETE FROM parked WHERE lane = ?1 AND event IN
+                    (SELECT event FROM parked WHERE lane = ?1 LIMIT ?2)",
+                "DELETE FROM attempts WHERE lane = ?1 AND event IN
+                    (SELECT event FROM attempts WHERE lane = ?1 LIMIT ?2)",
+            ] {
+                let delete = move |connection: &Connection| {
+                    let mut delete = connection.prepare_cached(sql)?;
+                    Ok(delete.execute([lane.0, stored(ROWS)])?)
+                };
+                while self.write(ROWS, delete).await? > 0 {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -279,9 +310,7 @@ fn skip(connection: &Connection, id: DeliveryId, now: Timestamp) -> Result<Steer
                 WHERE lane = ?1 AND event = ?2";
             let mut bury = connection.prepare_cached(sql)?;
             bury.execute([lane, event, DEAD, now.as_millis()])?;
-            if head(connection, id.lane, &standing.subject)?.is_none() {
-                promote(connection, (id.lane, &standing.subject), now)?;
-            }
+            lead(connection, (id.lane, &standing.subject), now)?;
             standing.attempts + 1
         }
         None => {
@@ -328,6 +357,18 @@ fn head(
     let mut query = connection.prepare_cached(sql)?;
     let head = query.query_one(params![lane.0, subject], |row| row.get(0));
     Ok(head.optional()?.map(EventKey::from_number))
+}
+
+/// Sees to it that a subject with blocked deliveries has a waiting one.
+pub(super) fn lead(
+    connection: &Connection,
+    (lane, subject): (LaneId, &str),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    match head(connection, lane, subject)? {
+        Some(_) => Ok(()),
+        None => promote(connection, (lane, subject), now),
+    }
 }
 
 /// Lets the earliest blocked delivery of a subject wait for nobody.

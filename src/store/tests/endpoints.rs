@@ -129,8 +129,10 @@ async fn nothing_is_left_of_a_deleted_endpoint_once_its_history_has_gone() {
     store.hear_only(&name("crm"), &[]).await.expect("leaves");
     store.retain().await.expect("retains");
     assert_eq!(left().await, (2_i64, 1_i64), "its history is still there");
-    let waiting = store.waiting_count(&name("crm")).await.expect("reads");
-    assert_eq!(waiting, 1);
+    let waiting = store.waiting(own.id, 9).await.expect("reads");
+    assert_eq!(waiting.len(), 1);
+    let in_the_way = store.waiting_count(&name("crm")).await.expect("reads");
+    assert_eq!(in_the_way, 0, "of one that is not heard any more");
     place.wait(8 * DAY);
     store.retain().await.expect("retains");
     store.retain().await.expect("retains");

@@ -155,3 +155,40 @@ async fn pending_deliveries_of_a_removed_endpoint_wait_for_retain_only() {
     assert_eq!((retained.events, retained.attempts), (3, 1));
     assert!(store.waiting(lane_.id, 9).await.expect("reads").is_empty());
 }
+
+#[tokio::test]
+async fn what_stays_of_a_subject_that_nobody_hears_is_led_by_its_earliest() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    let lane_ = lane(&store, "ops", &issues).await;
+    let ring = async || {
+        let poll = place.poll(&issues, many(1));
+        store.commit(poll).await.expect("commits");
+    };
+    ring().await;
+    place.wait(4 * DAY);
+    ring().await;
+    ring().await;
+    let events = scan(&store, &issues).await;
+    let mut settling = up_to(&lane_, &events[2]);
+    settling.attempts = vec![settled(&lane_, &events[0], 1, Then::Retry(place.now()))];
+    let blocked = |event: &Scanned| Parked {
+        event: event.key,
+        kind: event.kind,
+        subject: event.subject.clone(),
+        at: event.at,
+        attempts: 0,
+        earlier: 0,
+        due: None,
+    };
+    let behind = events[1..].iter();
+    settling.parked = behind.map(|event| (lane_.id, blocked(event))).collect();
+    store.settle(settling).await.expect("settles");
+    store.hear_only(&name("ops"), &[]).await.expect("reads");
+    place.wait(4 * DAY);
+    store.retain().await.expect("retains");
+    let waiting = store.waiting(lane_.id, 9).await.expect("reads");
+    let waiting: Vec<_> = waiting.iter().map(|row| row.event).collect();
+    assert_eq!(waiting, [events[1].key]);
+}

@@ -320,3 +320,52 @@ async fn a_reader_goes_on_behind_an_event_by_its_id() {
     let gone = store.cursor(stranger).await;
     assert!(matches!(gone, Err(StoreError::Gone(_))), "{gone:?}");
 }
+
+#[tokio::test]
+async fn a_lane_does_not_begin_again_before_what_would_overtake_it() {
+    let place = Place::new();
+    let store = place.open().await;
+    let issues = source(&store, "issues").await;
+    for _ in 0..2 {
+        let poll = place.poll(&issues, many(2));
+        store.commit(poll).await.expect("commits");
+    }
+    let lane_ = lane(&store, "ops", &issues).await;
+    let poll = place.poll(&issues, many(1));
+    store.commit(poll).await.expect("commits");
+    let events = scan(&store, &issues).await;
+    let mut first = up_to(&lane_, &events[4]);
+    first.attempts = vec![settled(&lane_, &events[4], 1, Then::Retry(place.now()))];
+    store.settle(first).await.expect("settles");
+    let rewind = async |sequence| {
+        let rewound = store.rewind(&name("ops"), issues.id, sequence).await;
+        rewound.expect("writes")
+    };
+    let overtaking = Rewound::Waiting(id(&lane_, &events[4]));
+    assert_eq!(rewind(1).await, overtaking);
+    assert_eq!(rewind(3).await, overtaking);
+    assert_eq!(
+        rewind(4).await,
+        Rewound::Done,
+        "none of its subject is earlier"
+    );
+}
+
+#[tokio::test]
+async fn who_begins_anew_has_no_history() {
+    let place = Place::new();
+    let (store, issues, lane_, events) = ringing(&place, 3).await;
+    let mut first = up_to(&lane_, &events[1]);
+    first.attempts = vec![
+        settled(&lane_, &events[0], 1, Then::Delivered),
+        settled(&lane_, &events[1], 1, Then::Dead),
+    ];
+    store.settle(first).await.expect("settles");
+    store.begin_anew(&name("ops")).await.expect("writes");
+    let now = lane(&store, "ops", &issues).await;
+    assert_eq!((now.watermark, now.ahead.len()), (events[2].key, 0));
+    for event in &events {
+        let found = store.delivery(id(&lane_, event)).await.expect("reads");
+        assert!(found.is_none(), "{found:?}");
+    }
+}
