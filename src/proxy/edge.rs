@@ -22,7 +22,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use super::call::Call;
 use super::joint::Shelved;
 use super::problem::Problem;
-use super::table::{Found, Tables, Upgrade};
+use super::table::{Found, Tables, UPGRADED_IDLE, Upgrade};
 use super::{forward, target};
 use crate::clock::Clock;
 use crate::coverage;
@@ -67,9 +67,12 @@ impl Edge {
         let host = forward::host(&request.headers);
         let found = table.find(&request.method, parts.path, &host);
         // The upstream may read the path so; what guards one route must not be had through another.
-        let normalised = target::normalised(parts.path);
-        let read = table.find(&request.method, &normalised, &host);
-        if !found.same_route(&read) {
+        let readings = [target::normalised(parts.path), target::as_read(parts.path)];
+        let is_same = |read: &Vec<u8>| {
+            let read = table.find(&request.method, read, &host);
+            found.same_route(&read)
+        };
+        if !readings.iter().all(is_same) {
             return Err(Problem::ambiguous());
         }
         let (route, wrong_method) = match found {
@@ -233,7 +236,7 @@ impl ProxyHttp for Edge {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _end_of_stream: bool,
         ctx: &mut Ctx,
@@ -241,6 +244,10 @@ impl ProxyHttp for Edge {
         let (Some(call), Some(body)) = (&mut ctx.call, body) else {
             return Ok(());
         };
+        if session.was_upgraded() {
+            // No body any more, but a connection.
+            return Ok(());
+        }
         call.body_bytes = call.body_bytes.saturating_add(body.len() as u64);
         if call.body_bytes > call.route.config.body_bytes_max {
             ctx.problem = Some(Problem::too_large());
@@ -318,6 +325,9 @@ impl ProxyHttp for Edge {
         let switching = answer.status == StatusCode::SWITCHING_PROTOCOLS;
         if switching && !session.is_upgrade_req() {
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+        }
+        if switching {
+            session.set_read_timeout(Some(UPGRADED_IDLE));
         }
         if let Some(call) = &mut ctx.call {
             let final_answer = switching || !answer.status.is_informational();

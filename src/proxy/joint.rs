@@ -69,7 +69,7 @@ impl Call {
             }
         } else if !is_safe(&request.method) {
             let path = target.split('?').next().unwrap_or_default();
-            let path = target::normalised(path.as_bytes());
+            let path = target::as_read(path.as_bytes());
             let path = String::from_utf8_lossy(&path);
             let path = path
                 .strip_prefix(&*self.route.ways[0].base)
@@ -182,7 +182,7 @@ impl Call {
     /// Sources hear of a write, and its caller of them.
     fn tell_writes(&self, answer: &mut ResponseHeader) -> Result<()> {
         let path = self.target.split('?').next().unwrap_or_default();
-        let path = target::normalised(path.as_bytes());
+        let path = target::as_read(path.as_bytes());
         let path = String::from_utf8_lossy(&path);
         let path = path
             .strip_prefix(&*self.route.ways[0].base)

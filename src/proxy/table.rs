@@ -29,7 +29,7 @@ use crate::upstream::{Upstream, Upstreams};
 const POOL_IDLE: Duration = Duration::from_secs(50);
 
 /// The longest silence on an upgraded connection. `timeout` is for exchanges that have an end.
-const UPGRADED_IDLE: Duration = Duration::from_mins(5);
+pub(super) const UPGRADED_IDLE: Duration = Duration::from_mins(5);
 
 /// The routes of one configuration.
 #[derive(Debug)]

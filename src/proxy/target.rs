@@ -121,6 +121,28 @@ pub(super) fn normalised(path: &[u8]) -> Vec<u8> {
     plain
 }
 
+/// `path` [normalised], and with every slash that an upstream may take for one: escaped, backwards, or
+/// both. It may mean another path; whoever guards a path asks about both.
+///
+/// [normalised]: normalised
+pub(super) fn as_read(path: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(path.len());
+    let mut at = 0;
+    while let Some(byte) = path.get(at) {
+        let escape = path.get(at..at + 3).unwrap_or_default();
+        let escaped = [b"%2f", b"%5c"]
+            .iter()
+            .any(|slash| escape.eq_ignore_ascii_case(&slash[..]));
+        text.push(if escaped || *byte == b'\\' {
+            b'/'
+        } else {
+            *byte
+        });
+        at += if escaped { 3 } else { 1 };
+    }
+    normalised(&text)
+}
+
 /// Two-byte overlong forms of `.`, `/` and `\`, which old decoders take for them.
 fn fold_overlong(text: &[u8]) -> Vec<u8> {
     let mut folded = Vec::with_capacity(text.len());
@@ -223,6 +245,18 @@ mod tests {
             "/%zz.",
         ] {
             assert!(!has_dot_segment(good.as_bytes()), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_read_with_every_slash_that_it_may_have() {
+        for (path, read) in [
+            ("/a/b", "/a/b"),
+            ("/a%2fb%5Cc\\d", "/a/b/c/d"),
+            ("/%2F/%61//b%2", "/a/b%2"),
+            ("/a%252fb", "/a%252fb"),
+        ] {
+            assert_eq!(as_read(path.as_bytes()), read.as_bytes(), "{path}");
         }
     }
 

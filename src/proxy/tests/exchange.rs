@@ -119,7 +119,10 @@ async fn a_websocket_passes_both_ways() {
         caller.send(&again).await;
     })
     .await;
-    let house = House::before(&fake).await;
+    let mut all = route("all", "/");
+    // What passes here is no body, however much it is.
+    all.body_bytes_max = 6;
+    let house = House::with(upstream(&fake.url()), vec![all]).await;
     let mut caller = house.caller().await;
     caller
         .send(

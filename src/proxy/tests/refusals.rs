@@ -227,7 +227,17 @@ async fn a_guarded_route_is_not_had_through_an_open_one() {
     keyed.auth = config::RouteAuth::Keys(vec![key]);
     let house = House::with(upstream(&fake.url()), vec![route("open", "/"), keyed]).await;
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\n{HOST}\r\n");
-    for path in ["/%6beyed/x", "//keyed/x", "/%6Beyed//x", "///%6beyed/"] {
+    for path in [
+        "/%6beyed/x",
+        "//keyed/x",
+        "/%6Beyed//x",
+        "///%6beyed/",
+        "/keyed%2Fx",
+        "/keyed%2fx",
+        "/keyed%5Cx",
+        "/keyed\\x",
+        "/%2f%6beyed%5cx",
+    ] {
         let answer = house.call(&get(path)).await;
         assert_eq!(answer.status, 400, "{path}");
         let kind = answer.header("content-type");
