@@ -9,6 +9,7 @@ mod deliveries;
 mod endpoints;
 mod gate;
 mod once;
+mod patient;
 mod problem;
 mod repeated;
 mod stored;
@@ -33,8 +34,11 @@ use serde::de::DeserializeOwned;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 pub use problem::Problem;
+
+use patient::Patient;
 
 use crate::clock::Clock;
 use crate::config;
@@ -49,6 +53,12 @@ use crate::upstream::Upstreams;
 
 /// Largest request body. The largest is an endpoint with its template.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// The longest that a request's body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an answer may lie unread: longer than a stream of events is silent.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the API shows and steers.
 #[derive(Clone, Debug)]
@@ -122,7 +132,8 @@ async fn connection(stream: TcpStream, router: Router, shutdown: Shutdown) {
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT);
     let service = TowerToHyperService::new(router);
-    let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let stream = TokioIo::new(Patient::new(stream, ANSWER_PATIENCE));
+    let mut serving = pin!(http.serve_connection(stream, service));
     // An error is a caller that went away or sent what is no HTTP: nobody is left to tell.
     tokio::select! {
         _ = serving.as_mut() => return,
@@ -221,7 +232,11 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let body = Bytes::from_request(request, state).await;
+        let body = timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await;
+        let Ok(body) = body else {
+            let message = format!("the body did not come within {BODY_TIMEOUT:?}");
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, message));
+        };
         body.map(Self)
             .map_err(|error| Problem::new(error.status(), error.body_text()))
     }

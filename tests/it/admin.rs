@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::{Behaviour, Doorbell, Receiver, Ring, Upstream, client, tickets, wait_until};
 
@@ -261,6 +261,33 @@ async fn a_half_sent_request_does_not_hold_up_the_end() {
         "{:?}",
         asked.elapsed()
     );
+}
+
+/// As load balancers ask, and as scanners do.
+#[tokio::test]
+async fn a_probe_needs_no_host_and_half_a_body_is_not_waited_for() {
+    let upstream = Upstream::serving("/tickets", vec![]).await;
+    let receiver = Receiver::accepting().await;
+    let doorbell = Doorbell::start(&tickets(&upstream, &receiver, "")).await;
+    let address = doorbell.admin_url().trim_start_matches("http://");
+    for (request, expected) in [
+        ("GET /healthz HTTP/1.0\r\n\r\n", " 200 "),
+        ("GET /readyz HTTP/1.0\r\n\r\n", " 200 "),
+        ("GET /metrics HTTP/1.0\r\n\r\n", " 421 "),
+        (
+            "POST /api/v1/replay HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+            " 408 ",
+        ),
+    ] {
+        let stream = tokio::net::TcpStream::connect(address).await;
+        let mut stream = stream.expect("connects");
+        stream.write_all(request.as_bytes()).await.expect("sends");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("text");
+        let status = answer.lines().next().unwrap_or_default();
+        assert!(status.contains(expected), "{request}: {answer}");
+    }
 }
 
 /// The newest of all endpoints: one with a long backlog must not hide another's.
