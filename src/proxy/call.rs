@@ -271,9 +271,13 @@ impl Call {
         let trust = forward::trust(self.peer, self.table.config.proxy.as_ref());
         let forwarded_for = forward::forwarded_for(self.peer, &request.headers, trust);
         if trust == Trust::Peer {
+            // `_` becomes `-` where an upstream makes variables of names (RFC 3875 section 4.1.18).
             let invented = |name: &&http::HeaderName| {
-                name.as_str().starts_with(forward::FORWARDED_PREFIX)
-                    || forward::FORWARDED_ALIASES.contains(name)
+                let read = name.as_str().replace('_', "-");
+                read.starts_with(forward::FORWARDED_PREFIX)
+                    || forward::FORWARDED_ALIASES
+                        .iter()
+                        .any(|alias| *alias == *read)
             };
             let invented: Vec<_> = request.headers.keys().filter(invented).cloned().collect();
             for name in &invented {

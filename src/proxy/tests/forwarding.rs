@@ -61,6 +61,7 @@ async fn the_upstream_learns_who_called_and_untrusted_words_are_dropped() {
         "GET / HTTP/1.1\r\nHost: doorbell:80\r\nX-Forwarded-For: 6.6.6.6\r\n\
          X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Prefix: /evil\r\n\
          X-Real-IP: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Request-Id: abc\r\n\
+         X_Forwarded_For: 6.6.6.6\r\nX_Real-IP: 6.6.6.6\r\n\
          Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 1\r\nProxy-Authorization: x\r\n\
          TE: trailers\r\nX-Kept: 1\r\n\r\n",
     )
@@ -73,6 +74,8 @@ async fn the_upstream_learns_who_called_and_untrusted_words_are_dropped() {
         ("x-forwarded-host", Some("doorbell:80")),
         ("x-forwarded-prefix", None),
         ("x-real-ip", None),
+        ("x_forwarded_for", None),
+        ("x_real-ip", None),
         ("forwarded", None),
         ("x-request-id", Some("abc")),
         ("x-hop", None),
