@@ -6,7 +6,10 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::store::StoreError;
 
@@ -29,6 +32,8 @@ impl Lock {
             |error: std::io::Error| StoreError::Database(format!("{}: {error}", beside.display()));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
+        // A link could have been put there by others, to have what it leads to emptied.
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let mut file = options.open(&beside).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}

@@ -30,6 +30,19 @@ async fn second_open_is_refused_naming_the_holder() {
 }
 
 #[tokio::test]
+async fn a_lock_that_is_a_link_is_not_followed() {
+    let place = Place::new();
+    let path = place.settings().path;
+    let other = path.with_file_name("other");
+    std::fs::write(&other, "kept").expect("writes");
+    let link = path.with_extension("db.lock");
+    std::os::unix::fs::symlink(&other, &link).expect("a link");
+    let refused = place.try_open().await.expect_err("it is a link");
+    assert!(refused.to_string().contains(".lock"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&other).expect("reads"), "kept");
+}
+
+#[tokio::test]
 async fn store_of_a_newer_doorbell_is_refused_and_left_alone() {
     let place = Place::new();
     place.open().await.close().await;
