@@ -6,7 +6,9 @@
 
 mod tickets;
 
+use std::fs::DirBuilder;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,8 +44,12 @@ impl Stage {
         let listener = TcpListener::bind(LOOPBACK).await?;
         let (receiver, arrivals) = receiver::serve(listener, VerifyingKey::parse(&secret)?)?;
         let (api, tickets) = tickets::serve(TcpListener::bind(LOOPBACK).await?)?;
-        let folder = std::env::temp_dir().join(format!("doorbell-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)
+        // A name that nobody guesses, and a folder that nobody else may look into.
+        let name = format!("doorbell-demo-{:016x}", fastrand::u64(..));
+        let folder = std::env::temp_dir().join(name);
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(Self {
             paint: Paint::stdout(),
