@@ -51,7 +51,10 @@ fn check_as_json(path: &Path) -> ExitCode {
                     json!({ "line": fault.line, "column": fault.column, "message": fault.message })
                 })
                 .collect();
-            say!("{}", json!({ "valid": false, "faults": listed }));
+            say!(
+                "{}",
+                json!({ "valid": false, "faults": listed, "more": faults.more() })
+            );
             ExitCode::from(BAD_CONFIG)
         }
     }

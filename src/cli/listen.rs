@@ -35,7 +35,13 @@ pub async fn listen(
         .await
         .with_context(|| format!("cannot listen on {}", arguments.address))?;
     let (address, mut arrivals) = receiver::serve(listener, key)?;
-    if !arguments.json {
+    if arguments.json {
+        let mut told = json!({ "listening": format!("http://{address}") });
+        if made {
+            told["secret"] = json!(secret.expose());
+        }
+        say!("{told}");
+    } else {
         say!("listening on {}", paint.strong(format!("http://{address}")));
         if made {
             say!("point an endpoint here:\n\n{}", endpoint(address, &secret));
