@@ -101,7 +101,7 @@ mod tests {
         let reading = tokio::spawn(async move {
             let mut bytes = [0; 8];
             for _ in 0..4 {
-                sleep(PATIENCE - Duration::from_secs(1)).await;
+                sleep(PATIENCE / 2).await;
                 theirs.read_exact(&mut bytes).await.expect("bytes");
             }
         });

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_LOCATION, HOST, LINK, LOCATION};
 use http::{HeaderValue, StatusCode};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -216,6 +216,34 @@ impl Call {
         };
         header.append_header(RATE_LIMIT_POLICY, policy)?;
         header.append_header(RATE_LIMIT, standing)?;
+        Ok(())
+    }
+
+    /// Takes our credential out of what the upstream tells of its own URLs, if it stood in the query:
+    /// redirects and links repeat what was asked.
+    pub(super) fn keep_secret(&self, answer: &mut ResponseHeader) -> Result<()> {
+        let Some(Credential::Query(name, value)) = self.credential.as_deref() else {
+            return Ok(());
+        };
+        let ours = format!("{name}={}", value.expose());
+        for header in [LOCATION, CONTENT_LOCATION, LINK] {
+            let values: Vec<_> = answer.headers.get_all(&header).iter().cloned().collect();
+            let is_telling = |value: &http::HeaderValue| {
+                let told = String::from_utf8_lossy(value.as_bytes());
+                told.contains(&ours)
+            };
+            if !values.iter().any(is_telling) {
+                continue;
+            }
+            answer.remove_header(&header);
+            for value in values {
+                let told = String::from_utf8_lossy(value.as_bytes());
+                let told = told.replace(&format!("&{ours}"), "");
+                let told = told.replace(&format!("?{ours}&"), "?");
+                let told = told.replace(&format!("?{ours}"), "");
+                answer.append_header(header.clone(), told)?;
+            }
+        }
         Ok(())
     }
 

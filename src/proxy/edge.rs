@@ -336,6 +336,7 @@ impl ProxyHttp for Edge {
             }
             if final_answer {
                 call.answered(answer);
+                call.keep_secret(answer)?;
                 let is_error = matches!(answer.status.as_u16(), 500 | 502..=504);
                 if is_error && call.shelved(session.req_header(), true).is_some() {
                     // Answered from the shelf, where errors are.

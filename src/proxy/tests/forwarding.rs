@@ -168,6 +168,26 @@ async fn ours_is_added_only_where_the_caller_brings_none() {
 }
 
 #[tokio::test]
+async fn a_credential_of_the_query_does_not_come_back_in_links() {
+    let fake = Fake::answering(
+        "HTTP/1.1 302 Found\r\nLocation: /x/?a=1&key=ours\r\nContent-Location: /x?key=ours\r\n\
+         Link: </x?key=ours&page=2>; rel=\"next\"\r\nContent-Length: 0\r\n\r\n",
+    )
+    .await;
+    let mut up = upstream(&fake.url());
+    up.auth = Some(Auth::Query {
+        name: "key".to_owned(),
+        value: secret(),
+    });
+    let house = House::with(up, vec![route("all", "/")]).await;
+    let answer = house.call("GET /x?a=1 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(fake.last().line(), "GET /x?a=1&key=ours");
+    assert_eq!(answer.header("location"), Some("/x/?a=1"));
+    assert_eq!(answer.header("content-location"), Some("/x"));
+    assert_eq!(answer.header("link"), Some("</x?page=2>; rel=\"next\""));
+}
+
+#[tokio::test]
 async fn a_key_of_the_route_is_no_credential_for_the_upstream() {
     let fake = Fake::ok().await;
     let mut up = upstream(&fake.url());

@@ -105,8 +105,8 @@ fn overtaken(
     let mut rows = query.query([source.0, first.number(), *end, keys, lane])?;
     while let Some(row) = rows.next()? {
         let key: i64 = row.get(0)?;
-        let line = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-        if let Some(event) = waiting.get(line).filter(|event| key < **event) {
+        let subject = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        if let Some(event) = waiting.get(subject).filter(|event| key < **event) {
             let event = EventKey::from_number(*event);
             return Ok(Some(DeliveryId {
                 lane: LaneId(lane),
