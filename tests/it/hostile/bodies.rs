@@ -158,10 +158,40 @@ fn encoded() -> Vec<Row> {
         ),
         as_bytes(
             "a coding that nobody knows",
-            Passes,
+            Fails("body"),
             &[("content-encoding", "x-none")],
             plain,
         ),
+        as_bytes(
+            "no coding by its name",
+            Passes,
+            &[("content-encoding", "Identity")],
+            plain,
+        ),
+        as_bytes("gzip of two members", Passes, GZIP, gzip),
+        as_bytes(
+            "gzip by its old name",
+            Passes,
+            &[("content-encoding", "X-GZIP")],
+            gzip,
+        ),
+        as_bytes(
+            "gzip of gzip",
+            Fails("body"),
+            &[("content-encoding", "gzip, gzip")],
+            gzip,
+        ),
+        as_bytes("the first member and half", Fails("body"), GZIP, |list| {
+            let mut bytes = gzip(list);
+            bytes.truncate(bytes.len() - list.len() / 4);
+            bytes
+        }),
+        as_bytes("gzip and zeros", Fails("body"), GZIP, |list| {
+            [gzip(list), vec![0; 512]].concat()
+        }),
+        as_bytes("gzip and a word", Fails("body"), GZIP, |list| {
+            [&gzip(list)[..], b"junk"].concat()
+        }),
     ]
 }
 
@@ -258,6 +288,30 @@ fn plain(list: &str) -> Vec<u8> {
 
 fn zstd(list: &str) -> Vec<u8> {
     zstd::encode_all(list.as_bytes(), 1).expect("a list is compressible")
+}
+
+/// In two members, of one stored block each (RFC 1951 section 3.2.4).
+fn gzip(list: &str) -> Vec<u8> {
+    let (one, other) = list.as_bytes().split_at(list.len() / 2);
+    [one, other].map(member).concat()
+}
+
+fn member(plain: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(plain.len()).expect("a short list");
+    let sum = plain.iter().fold(!0_u32, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
+            (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg())
+        })
+    });
+    [
+        &b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x01"[..],
+        &length.to_le_bytes(),
+        &(!length).to_le_bytes(),
+        plain,
+        &(!sum).to_le_bytes(),
+        &u32::from(length).to_le_bytes(),
+    ]
+    .concat()
 }
 
 /// 200 with these headers and what is made of the list.
