@@ -27,10 +27,13 @@ pub struct Progress {
 
 impl Progress {
     /// The further of this progress and the values at `from` of all items of `pages`, which are the
-    /// bodies and their items; no further than `now`, because the clock of an item that is ahead
-    /// would hide all that follow it.
+    /// bodies and their items. An item whose clock is ahead of `now` is left out, because all that
+    /// follow it would be hidden; it is listed again until its time has come.
     ///
-    /// An item without the value, or with null, says nothing.
+    /// A time without zone is ahead when it is so in every zone. A number is an epoch that is
+    /// ahead only where the others, or this progress, lie in the last ten years as epochs of the
+    /// same unit: a counter may be as large, and goes on. An item without the value, or with
+    /// null, says nothing.
     ///
     /// # Errors
     /// [`Unreadable::Shape`] for values of different kinds, or that are neither string nor number.
@@ -40,7 +43,8 @@ impl Progress {
         from: &Path,
         now: Timestamp,
     ) -> Result<Option<Self>, Unreadable> {
-        let mut furthest: Option<Value> = None;
+        let further = |known: Value, value| known.max(value).ok_or_else(|| mixed(from));
+        let (mut come, mut ahead): (Option<Value>, Option<Value>) = (None, None);
         for (body, page) in pages {
             for range in page.ranges() {
                 let item = body.get(range).unwrap_or_default();
@@ -50,26 +54,56 @@ impl Progress {
                 let Some(value) = Value::spelled(spelled, from)? else {
                     continue;
                 };
-                furthest = Some(match furthest {
-                    Some(known) => known.max(value).ok_or_else(|| mixed(from))?,
+                let furthest = if value.is_ahead(now) {
+                    &mut ahead
+                } else {
+                    &mut come
+                };
+                *furthest = Some(match furthest.take() {
+                    Some(known) => further(known, value)?,
                     None => value,
                 });
             }
         }
-        let Some(furthest) = furthest.map(|value| value.no_later_than(now)) else {
+        let known = before.map(|progress| Value::of(&progress.text));
+        let is_clock = |value: &Value| {
+            let mut others = [&come, &known].into_iter().flatten();
+            matches!(value, Value::Time(_))
+                || others.any(|other| other.tells_of_a_clock(value, now))
+        };
+        let hides = |value: &Value| value.is_ahead(now) && is_clock(value);
+        let furthest = match (&come, ahead) {
+            (Some(come), Some(ahead)) => {
+                let hides = hides(&ahead);
+                let furthest = further(come.clone(), ahead)?;
+                Some(if hides { come.clone() } else { furthest })
+            }
+            (None, Some(ahead)) => (!hides(&ahead)).then_some(ahead),
+            (come, None) => (*come).clone(),
+        };
+        let Some(furthest) = furthest else {
             return Ok(before.cloned());
         };
-        let further = match before.map(|progress| (progress.is_initial, Value::of(&progress.text)))
-        {
+        let is_initial = before.is_some_and(|progress| progress.is_initial);
+        let furthest = match &known {
             None => furthest,
             // What the configuration began with may be of another kind: "0" for times.
-            Some((true, initial)) => initial.max(furthest.clone()).unwrap_or(furthest),
-            Some((false, known)) => known.max(furthest).ok_or_else(|| mixed(from))?,
+            Some(initial) if is_initial => {
+                initial.clone().max(furthest.clone()).unwrap_or(furthest)
+            }
+            Some(known) => {
+                let furthest_of_all = further(known.clone(), furthest.clone())?;
+                if hides(known) {
+                    furthest
+                } else {
+                    furthest_of_all
+                }
+            }
         };
         let is_initial =
-            before.is_some_and(|progress| progress.is_initial && *progress.text == *further.text());
+            is_initial && before.is_some_and(|progress| *progress.text == *furthest.text());
         Ok(Some(Self {
-            text: further.text().into(),
+            text: furthest.text().into(),
             is_initial,
         }))
     }

@@ -114,22 +114,61 @@ fn where_the_configuration_began_is_left_when_an_item_is_further_or_of_another_k
 
 #[test]
 fn a_clock_that_is_ahead_hides_nothing() {
-    for (value, expected) in [
-        (r#""2099-01-01T00:00:00Z""#, "2026-11-23T18:00:00Z"),
+    for (values, expected) in [
         (
-            r#""2026-11-23T20:00:00.250+01:00""#,
-            "2026-11-23T19:00:00.000+01:00",
+            &[r#""2026-11-23T17:00:00Z""#, r#""2099-01-01T00:00:00Z""#][..],
+            Some("2026-11-23T17:00:00Z"),
         ),
+        (&[r#""2026-11-23T20:00:00.250+01:00""#], None),
         (
-            r#""2026-11-23T19:00:00+01:00""#,
-            "2026-11-23T19:00:00+01:00",
+            &[r#""2026-11-23T19:00:00+01:00""#],
+            Some("2026-11-23T19:00:00+01:00"),
         ),
-        (r#""2026-11-24 07:59:59""#, "2026-11-24 07:59:59"),
-        (r#""2099-01-01""#, "2026-11-24"),
+        // Without zone: it may be so late somewhere, or is too late everywhere.
+        (&[r#""2026-11-24 07:59:59""#], Some("2026-11-24 07:59:59")),
+        (
+            &[r#""2099-01-01 00:00:00""#, r#""2026-11-23 18:00:00""#],
+            Some("2026-11-23 18:00:00"),
+        ),
+        (&[r#""2026-11-23""#, r#""2099-01-01""#], Some("2026-11-23")),
+        // Epochs, by what is beside them.
+        (&["4102444800", "1795456800"], Some("1795456800")),
+        (&["1795456800000", "4102444800000"], Some("1795456800000")),
+        (
+            &[r#""1795456800.000100""#, r#""4102444800.000100""#],
+            Some("1795456800.000100"),
+        ),
+        // Counters, though as large.
+        (&["4102444799", "4102444800"], Some("4102444800")),
+        (&["1000000001", "1795456900"], Some("1795456900")),
+        (&["1795456800", "4102444800000"], Some("4102444800000")),
+        (&["7", "4102444800"], Some("4102444800")),
     ] {
-        let furthest = after(None, &[value]).unwrap().unwrap();
-        assert_eq!(&*furthest.text, expected);
+        let furthest = after(None, values).unwrap();
+        let furthest = furthest.as_ref().map(|progress| &*progress.text);
+        assert_eq!(furthest, expected, "{values:?}");
     }
+}
+
+#[test]
+fn a_mark_tells_what_numbers_are_and_does_not_stay_ahead() {
+    for (before, value, expected) in [
+        (progress("1795456000"), "4102444800", "1795456000"),
+        (initial("1795456000"), "4102444800", "1795456000"),
+        (progress("4102444800"), "1795456800", "1795456800"),
+        (
+            progress("2099-01-01T00:00:00Z"),
+            r#""2026-11-23T17:00:00Z""#,
+            "2026-11-23T17:00:00Z",
+        ),
+        (progress("4102444799"), "4102444800", "4102444800"),
+        (progress("4102444800"), "4102444799", "4102444800"),
+        (initial("0"), "4102444800", "4102444800"),
+    ] {
+        let furthest = after(Some(&before), &[value]).unwrap().unwrap();
+        assert_eq!(&*furthest.text, expected, "{before:?}, {value}");
+    }
+    assert!(after(None, &["7", r#""2099-01-01""#]).is_err());
 }
 
 #[test]
@@ -158,6 +197,10 @@ fn the_mark_goes_back_in_its_own_spelling() {
         ("1795456800123", minutes, "1795456680123"),
         ("1795456800.000200", minutes, "1795456680.000200"),
         ("0.5", minutes, "-120"),
+        ("0000000124", None, "0000000123"),
+        ("0000000124", minutes, "0000000004"),
+        ("0000000000", None, "0000000000"),
+        ("0100.50", None, "0099.50"),
         (
             "2026-11-23T18:00:01Z",
             Some(Duration::ZERO),

@@ -3,7 +3,7 @@
 //! Decides which of two is further, and how one is written that lies before another. Times are those
 //! of RFC 3339 and its relatives (`2026-11-23 18:00`, `2026-11-23`, without zone taken for UTC) and
 //! of RFC 2822; they order by their instants. Numbers order by size, exactly; other texts by their
-//! bytes.
+//! bytes. Decides, too, what is after now and by whose clock.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -25,6 +25,12 @@ const MILLI: i64 = 1_000_000;
 
 /// How far a clock without zone may be ahead of UTC.
 const ZONE_MAX: TimeDelta = TimeDelta::hours(14);
+
+/// From this size on, a number may be an epoch in seconds: smaller ones would be before 2001.
+const EPOCH_SECONDS: i128 = 1_000_000_000;
+
+/// How far behind `now` a number tells that its like are epochs: some 10 years, in seconds.
+const NEAR_SECONDS: i128 = 10 * 366 * 86_400;
 
 /// From these sizes on, numbers are epochs in milliseconds, microseconds, nanoseconds: smaller
 /// ones would be before 1973.
@@ -137,12 +143,23 @@ impl Value {
         }
     }
 
-    /// A time that is ahead of `now` becomes it.
-    pub(super) fn no_later_than(self, now: Timestamp) -> Self {
+    /// Whether it is after `now`: a clock's that is ahead, or of a number perhaps a counter's.
+    pub(super) fn is_ahead(&self, now: Timestamp) -> bool {
         match self {
-            Self::Time(time) => Self::Time(time.no_later_than(now)),
-            other => other,
+            Self::Time(time) => time.is_ahead(now),
+            Self::Number(number) => number.behind(now).is_some_and(|seconds| seconds < 0),
+            Self::Text(_) => false,
         }
+    }
+
+    /// Whether it tells that `ahead`, which is after `now`, is a clock's: a counter and an epoch
+    /// look alike, but one that is of the last years and of the same unit is no coincidence.
+    pub(super) fn tells_of_a_clock(&self, ahead: &Self, now: Timestamp) -> bool {
+        let (Self::Number(number), Self::Number(ahead)) = (self, ahead) else {
+            return false;
+        };
+        let is_near = |seconds| (0..=NEAR_SECONDS).contains(&seconds);
+        number.per_second() == ahead.per_second() && number.behind(now).is_some_and(is_near)
     }
 }
 
@@ -266,19 +283,10 @@ impl Time {
         }
     }
 
-    fn no_later_than(self, now: Timestamp) -> Self {
-        let Some(now) = DateTime::<Utc>::from_timestamp_millis(now.as_millis()) else {
-            return self;
-        };
-        let latest = match self.offset {
-            Some(offset) => now.with_timezone(&offset).naive_local(),
-            None => now.naive_utc() + ZONE_MAX,
-        };
-        if self.local <= latest {
-            return self;
-        }
-        let text = self.written(latest);
-        Self::read(&text).unwrap_or(self)
+    fn is_ahead(&self, now: Timestamp) -> bool {
+        let now = DateTime::<Utc>::from_timestamp_millis(now.as_millis());
+        let zone = self.offset.map_or(ZONE_MAX, |_| TimeDelta::zero());
+        now.is_some_and(|now| self.instant() > now.naive_utc() + zone)
     }
 }
 
@@ -335,18 +343,40 @@ impl Number {
         let units = match by {
             None => 1,
             Some(by) => {
-                let size = EPOCHS.iter().find(|(size, _)| self.whole >= *size);
-                let per_second = size.map_or(1, |(_, per_second)| *per_second);
+                let per_second = self.per_second().unwrap_or(1);
                 let nanos = by.as_nanos() * u128::from(per_second);
                 i128::try_from(nanos.div_ceil(1_000_000_000)).unwrap_or(i128::MAX)
             }
         };
-        let whole = self.whole.saturating_sub(units);
-        match self.text.split_once('.') {
-            // Below zero a fraction would count the other way.
-            Some((_, fraction)) if whole >= 0 => format!("{whole}.{fraction}"),
-            _ => whole.to_string(),
+        let mut whole = self.whole.saturating_sub(units);
+        let (digits, fraction) = self.text.split_once('.').unwrap_or((&self.text, ""));
+        // Zeros before it are there so that texts order as the numbers do, and there is none
+        // below zero.
+        let is_padded = digits.len() > 1 && digits.starts_with('0');
+        let width = if is_padded { digits.len() } else { 0 };
+        if is_padded {
+            whole = whole.max(0);
         }
+        // Below zero a fraction would count the other way.
+        if fraction.is_empty() || whole < 0 {
+            format!("{whole:0width$}")
+        } else {
+            format!("{whole:0width$}.{fraction}")
+        }
+    }
+
+    /// What an epoch of this size counts, so many a second; `None` for what is too small for one.
+    fn per_second(&self) -> Option<u32> {
+        let size = EPOCHS.iter().find(|(size, _)| self.whole >= *size);
+        let seconds = (self.whole >= EPOCH_SECONDS).then_some(1);
+        size.map(|(_, per_second)| *per_second).or(seconds)
+    }
+
+    /// So many seconds before `now`, as an epoch; negative after it.
+    fn behind(&self, now: Timestamp) -> Option<i128> {
+        let per_second = i128::from(self.per_second()?);
+        let now = i128::from(now.as_millis()) * per_second / 1_000;
+        Some((now - self.whole).div_euclid(per_second))
     }
 }
 
