@@ -141,7 +141,7 @@ impl Walker<'_> {
         let Some(paginate) = &self.source.paginate else {
             return self.whole(&first, validators).await;
         };
-        let (mut paging, first) = Paging::begin(paginate, first.into_owned())?;
+        let (mut paging, first) = Paging::begin(paginate, self.source.deletes, first.into_owned())?;
         let mut pages = Pages::default();
         let mut learnt = self.learnt;
         let mut items = 0;

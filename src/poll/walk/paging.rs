@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 use serde_json::Value;
 
 use super::link;
-use crate::config::{PageAt, PageBy, Paginate, Parameter};
+use crate::config::{Deletes, PageAt, PageBy, Paginate, Parameter};
 use crate::digest::{Context, Digest, RawDigest};
 use crate::poll::request::{kind, with};
 use crate::upstream::{Place, Request};
@@ -18,6 +18,7 @@ use crate::upstream::{Place, Request};
 pub(super) struct Paging {
     by: PageBy,
     pages_max: u32,
+    deletes: Deletes,
     /// The first request, of which the others are variations.
     first: Request,
     /// Pages so far.
@@ -57,7 +58,7 @@ pub(super) enum Astray {
     #[error("more than {0} pages; `pages_max` allows more")]
     TooMany(u32),
     /// It was there before.
-    #[error("the pages lead in a loop")]
+    #[error("the pages lead in a loop; if they end in another way, `more` points at what says so")]
     Loop,
     /// The page before came again.
     #[error("two pages running are the same: the upstream does not heed `{0}`")]
@@ -74,8 +75,13 @@ pub(super) enum Astray {
 }
 
 impl Paging {
-    /// The walk that begins with `first`, and its first request.
-    pub(super) fn begin(paginate: &Paginate, first: Request) -> Result<(Self, Request), Astray> {
+    /// The walk that begins with `first`, and its first request. Where what it lacks is deleted,
+    /// a page that is short in its middle must not end it.
+    pub(super) fn begin(
+        paginate: &Paginate,
+        deletes: Deletes,
+        first: Request,
+    ) -> Result<(Self, Request), Astray> {
         let at = match paginate.by {
             PageBy::Page { start, .. } => start,
             _ => 0,
@@ -83,6 +89,7 @@ impl Paging {
         let mut paging = Self {
             by: paginate.by.clone(),
             pages_max: paginate.pages_max,
+            deletes,
             first,
             pages: 0,
             seen: HashSet::new(),
@@ -140,6 +147,10 @@ impl Paging {
                 let Some(name) = named(&at, leaf)? else {
                     return Ok(None);
                 };
+                // Of the first page it may be a beginning.
+                if self.pages > 1 && (name == 0 || name == "0") {
+                    return Ok(None);
+                }
                 let next = with(&self.first, &parameter, &name).map_err(Astray::Name)?;
                 if !self.note(&name.to_string()) {
                     return Err(Astray::Loop);
@@ -155,7 +166,8 @@ impl Paging {
             }
             PageBy::Offset { parameter, limit } => {
                 let items = leaf.items as u64;
-                let is_last = items == 0 || (items < limit && self.was_full);
+                let is_short = items < limit && self.was_full;
+                let is_last = items == 0 || (is_short && self.deletes != Deletes::Full);
                 if is_last && !has_more {
                     return Ok(None);
                 }
@@ -220,6 +232,8 @@ fn named(at: &PageAt, leaf: &Leaf<'_>) -> Result<Option<Value>, Astray> {
     let is_end = |value: &Value| match value {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(members) => members.is_empty(),
         _ => false,
     };
     Ok(value.filter(|value| !is_end(value)))

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::config::Parameter;
+use crate::config::{Deletes, Parameter};
 use crate::detect::Path;
 use crate::upstream::Place;
 
@@ -100,8 +100,16 @@ fn after(paging: &mut Paging, place: &Place, sent: &Sent) -> Result<Option<Reque
 
 /// All URLs of a walk in which the upstream sends these pages, and how it ends.
 fn walk(paginate: &Paginate, pages: &[Sent]) -> (Vec<String>, Result<(), Astray>) {
-    let (mut paging, mut request) =
-        Paging::begin(paginate, first("https://a.example/api/list?x=1")).expect("begins");
+    walk_for(Deletes::Never, paginate, pages)
+}
+
+fn walk_for(
+    deletes: Deletes,
+    paginate: &Paginate,
+    pages: &[Sent],
+) -> (Vec<String>, Result<(), Astray>) {
+    let first = first("https://a.example/api/list?x=1");
+    let (mut paging, mut request) = Paging::begin(paginate, deletes, first).expect("begins");
     let mut urls = Vec::new();
     for sent in pages {
         let place = Place {
@@ -204,6 +212,33 @@ fn numbers_lead_on_and_end() {
 }
 
 #[test]
+fn a_short_page_in_the_middle_deletes_nothing() {
+    let mut by = paginate(offset(3));
+    let mut pages = [counted(1, 3), counted(2, 2), counted(3, 1), counted(4, 0)];
+    let (urls, end) = walk_for(Deletes::Full, &by, &pages);
+    assert_eq!(end, Ok(()));
+    assert_eq!(urls.len(), 4, "{urls:?}");
+    assert!(urls[3].ends_with("offset=6"), "{urls:?}");
+    // Unless a page says that it is the last.
+    by.more = Some(Path::parse("$.more").expect("a path"));
+    pages[1].more = Some("false".to_owned());
+    assert_eq!(walk_for(Deletes::Full, &by, &pages).0.len(), 2);
+}
+
+#[test]
+fn a_cursor_of_nothing_is_the_end_but_not_of_the_first_page() {
+    for end in ["0", "\"0\"", "[]", "{}"] {
+        let pages = [named("\"a\""), named(end)];
+        assert_urls(cursor(), &pages, ["?x=1", "?x=1&cursor=a"]);
+    }
+    let pages = [named("0"), named("1"), named("0")];
+    assert_urls(cursor(), &pages, ["?x=1", "?x=1&cursor=0", "?x=1&cursor=1"]);
+    let minus = [named("-1"), named("-1")];
+    let lost = astray(&paginate(cursor()), &minus);
+    assert!(lost.to_string().contains("`more`"), "{lost}");
+}
+
+#[test]
 fn an_upstream_that_gives_less_than_the_limit_loses_nothing() {
     let pages = [counted(1, 2), counted(2, 2), counted(3, 1), counted(4, 0)];
     let urls = urls(&paginate(offset(3)), &pages);
@@ -281,7 +316,7 @@ fn the_last_allowed_page_may_be_the_last() {
 
 #[test]
 fn names_that_are_none_are_errors() {
-    for spelled in ["true", "[]", "{}"] {
+    for spelled in ["true", "[1]", "{\"a\":1}"] {
         let lost = astray(&paginate(cursor()), &[named(spelled)]);
         assert!(matches!(lost, Astray::Name(_)), "{spelled}");
     }
@@ -304,7 +339,8 @@ fn names_that_are_none_are_errors() {
 #[test]
 fn what_leaves_the_origin_does_not_come_home() {
     let by = paginate(PageBy::Next(at("$.next")));
-    let (mut paging, request) = Paging::begin(&by, first("https://a.example/1")).expect("begins");
+    let (mut paging, request) =
+        Paging::begin(&by, Deletes::Never, first("https://a.example/1")).expect("begins");
     let mut place = Place {
         url: request.url,
         home: true,
@@ -324,7 +360,7 @@ fn what_leaves_the_origin_does_not_come_home() {
         method: Method::POST,
         ..first("https://a.example/1")
     };
-    let (mut paging, request) = Paging::begin(&by, search).expect("begins");
+    let (mut paging, request) = Paging::begin(&by, Deletes::Never, search).expect("begins");
     let place = Place {
         url: request.url,
         home: true,
@@ -341,7 +377,7 @@ fn a_parameter_may_stand_in_the_body_with_its_type() {
         body: Bytes::from_static(br#"{"query":"{ a }"}"#),
         ..first("https://a.example/1")
     };
-    let (mut paging, request) = Paging::begin(&by, search).expect("begins");
+    let (mut paging, request) = Paging::begin(&by, Deletes::Never, search).expect("begins");
     let place = Place {
         url: request.url,
         home: true,
@@ -369,7 +405,7 @@ fn only_a_status_that_is_named_ends_a_walk_and_never_at_its_first_page() {
         end_status: Some(400),
     });
     let (mut paging, request) =
-        Paging::begin(&wordpress, first("https://a.example/1")).expect("begins");
+        Paging::begin(&wordpress, Deletes::Never, first("https://a.example/1")).expect("begins");
     assert!(!paging.ends_with(Some(400)));
     let place = Place {
         url: request.url,
@@ -390,7 +426,7 @@ proptest! {
         let mut by = paginate(offset(limit));
         by.pages_max = 100;
         let (mut paging, mut request) =
-            Paging::begin(&by, first("https://a.example/1")).expect("begins");
+            Paging::begin(&by, Deletes::Never, first("https://a.example/1")).expect("begins");
         let given = given.min(usize::try_from(limit).expect("small"));
         let mut seen = std::collections::BTreeSet::new();
         loop {
