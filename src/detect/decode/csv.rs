@@ -67,6 +67,10 @@ pub(super) fn decode(text: &str, rules: &Rules, bytes_max: usize) -> Result<Vec<
     if !is_end(&row) {
         return malformed("a quote does not end");
     }
+    // A sentence has commas, too; nobody named a column that would have to be among them.
+    if rows == 0 && rules.items.is_none() {
+        return malformed("names without rows are a table only where `id` names one of them");
+    }
     if rows == 0 && names.spelled.len() == 1 {
         return malformed("one line without separators is no table");
     }
