@@ -114,7 +114,7 @@ async fn whole_documents_of_each_format_ring_as_changed() {
             "text/plain",
             "one\n",
             "two\n",
-            json!({"text": "two\n"}),
+            json!({"text": "two"}),
         ),
         (
             "bytes",

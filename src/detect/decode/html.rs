@@ -31,6 +31,9 @@ const SELECTOR_BYTES_MAX: usize = 1024;
 /// Elements whose text is for no reader.
 const UNREAD: [&str; 4] = ["script", "style", "template", "noscript"];
 
+/// Elements whose whitespace counts.
+const VERBATIM: [&str; 4] = ["pre", "textarea", "script", "style"];
+
 /// Elements that do not part the words around them.
 const INLINE: [&str; 19] = [
     "a", "abbr", "b", "bdi", "bdo", "cite", "code", "em", "font", "i", "kbd", "mark", "q", "s",
@@ -107,12 +110,13 @@ pub(super) fn decode(
     if holds(text, "<html") && !holds(text, "</html") {
         return Err(Format::Html.malformed("it ends before its `html` does"));
     }
-    let page = parse(text)?;
+    let mut page = parse(text)?;
     let mut out = Output::of(bytes_max);
     let Some(selector) = selector else {
         whole(&page, &mut out)?;
         return Ok(out.finish());
     };
+    collapse(&mut page);
     out.raw("[")?;
     let mut first = true;
     for element in page.select(&selector.selector) {
@@ -162,6 +166,49 @@ fn grown(parser: &Parser<HtmlTreeSink>, seen: usize) -> Result<usize, Unreadable
         return Err(Format::Html.malformed(message));
     }
     Ok(count)
+}
+
+/// Takes out whitespace that no reader sees: all but one blank between words, and that at the edges
+/// of elements that part words anyway.
+fn collapse(page: &mut Html) {
+    let seen = |text: &str, node: ego_tree::NodeRef<'_, Node>| {
+        let parts = |beside: Option<ego_tree::NodeRef<'_, Node>>| {
+            let beside = beside.or_else(|| node.parent());
+            let element = beside.and_then(ElementRef::wrap);
+            element.is_some_and(|element| !INLINE.contains(&element.value().name()))
+        };
+        let mut words = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        let is_blank = words.is_empty();
+        let is_space = |c: char| c.is_ascii_whitespace();
+        let (before, after) = (parts(node.prev_sibling()), parts(node.next_sibling()));
+        if text.starts_with(is_space) && !before && !(is_blank && after) {
+            words.insert(0, ' ');
+        }
+        if text.ends_with(is_space) && !after && !is_blank {
+            words.push(' ');
+        }
+        words
+    };
+    let is_kept = |node: ego_tree::NodeRef<'_, Node>| {
+        let mut above = node.ancestors().filter_map(ElementRef::wrap);
+        above.any(|element| VERBATIM.contains(&element.value().name()))
+    };
+    let texts: Vec<_> = page
+        .tree
+        .nodes()
+        .filter_map(|node| {
+            let text = node.value().as_text()?;
+            let is_dense = !text.contains(|c: char| c.is_ascii_whitespace());
+            (!is_dense && !is_kept(node)).then(|| (node.id(), seen(text, node)))
+        })
+        .collect();
+    for (id, words) in texts {
+        if let Some(mut node) = page.tree.get_mut(id)
+            && let Node::Text(text) = node.value()
+        {
+            text.text = StrTendril::from(words);
+        }
+    }
 }
 
 fn whole(page: &Html, out: &mut Output) -> Result<(), Unreadable> {

@@ -10,6 +10,9 @@ pub(super) fn decode(text: &str, rules: &Rules, bytes_max: usize) -> Result<Vec<
     if text.trim().is_empty() {
         return Err(Format::Text.malformed("it is blank"));
     }
+    // Neither how lines end nor blanks after the last one are a change.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let text = text.trim_end();
     let mut out = Output::of(bytes_max);
     if rules.items.is_none() {
         out.raw("{\"text\":")?;

@@ -70,7 +70,9 @@ fn nothing_is_none_of_all_formats() {
 #[test]
 fn a_text_is_a_document_or_lines() {
     let text = " one\n\n two é\r\n";
-    assert_eq!(json(Format::Text, text), serde_json::json!({"text": text}));
+    let whole = serde_json::json!({"text": " one\n\n two é"});
+    assert_eq!(json(Format::Text, text), whole);
+    assert_eq!(json(Format::Text, " one\r\r two é \n\n \n"), whole);
     let rules = items("$.lines[*]", "$");
     let lines = ids(Format::Text, text, &rules);
     assert_eq!(lines, Ok(vec![" one".to_owned(), " two é".to_owned()]));

@@ -112,3 +112,19 @@ fn trees_are_bounded_while_they_grow() {
     let deep = "<div>".repeat(200) + "x";
     assert!(raw(Format::Html, deep.as_bytes(), &Rules::default()).is_ok());
 }
+
+#[test]
+fn how_a_page_is_indented_is_no_change() {
+    let rules = selecting("li", "$.attributes.id");
+    let of = |inside: &str| {
+        let page = format!("<html><body><ul><li id=\"a\">{inside}</li></ul></body></html>");
+        let json = raw(Format::Html, page.as_bytes(), &rules).expect("a page");
+        String::from_utf8(json).expect("text")
+    };
+    let dense = of("<b>x</b> <i>y</i><p>z z</p>");
+    assert_eq!(of("\n  <b>x</b>\n  <i>y</i>\n  <p>\n z\n  z </p>\n"), dense);
+    assert!(dense.contains("<b>x</b> <i>y</i><p>z z</p>"), "{dense}");
+    assert_ne!(of("<b>x</b><i>y</i><p>z z</p>"), dense);
+    assert_ne!(of("<pre>a  b</pre>"), of("<pre>a b</pre>"));
+    assert_ne!(of("<b>x </b>y"), of("<b>x</b>y"));
+}
