@@ -166,12 +166,16 @@ impl Attempt<'_> {
         mut learnt: Learnt,
     ) -> Result<What, Trouble> {
         let (several, format) = (pages.sheets.len() > 1, pages.format);
+        let may_be_cut = pages.may_be_cut();
         let (mut seen, progress) = self.read(pages, learnt.progress.take()).await?;
         learnt.progress = progress;
         learnt.walk = Some(seen.walk.digest);
         // Whoever forgets must know what the walk lacks.
         if last_walk == learnt.walk && self.source.forget.is_none() {
             return Ok(What::Same(Outcome::Unchanged, learnt));
+        }
+        if may_be_cut {
+            self.ask_again((request, format), &seen).await?;
         }
         let basis = self.basis(learnt.identity.rules).await?;
         let may_delete =
@@ -185,6 +189,24 @@ impl Attempt<'_> {
             learnt.walk = Some(seen.walk.digest);
         }
         self.draw(seen, basis, learnt).await
+    }
+
+    /// Walks once more, because what was seen may be cut where nothing tells it: it must come again.
+    async fn ask_again(
+        &self,
+        (request, format): (&Request, Format),
+        first: &Seen,
+    ) -> Result<(), Trouble> {
+        let none = Validators::default();
+        let again = self.walk(request, &none, Some(format));
+        let Walked::Whole(again) = again.await? else {
+            return Err(Trouble::internal("an unconditional walk was not modified"));
+        };
+        let (second, _) = self.read(again, None).await?;
+        if first.walk.digest == second.walk.digest {
+            return Ok(());
+        }
+        Err(walk::cut())
     }
 
     /// Walks once more, because pages shift: an item that moves from one page to the one before

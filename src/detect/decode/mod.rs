@@ -10,15 +10,16 @@
 //! | csv | an array of objects, one of each row, whose names the first row gives; all values are strings |
 //! | xml | `{"root": …}`. An element is an object of its attributes (`"@name"`), its text (`"#text"`) and, by name, arrays of its child elements; or just its text where it has nothing else |
 //! | feed | `{"type", "title", …, "entries": [{"id", "title", "link", "published", …}]}` of RSS, Atom and JSON Feed alike, times in RFC 3339 |
-//! | html | an array of what a CSS selector selects, `{"tag", "text", "links", "attributes", "html"}` each; without one `{"title", "text"}` of the page |
-//! | text | `{"text": …}`, or `{"lines": […]}` for items |
+//! | html | an array of what a CSS selector selects, `{"tag", "text", "links", "attributes", "html"}` each, whitespace in it as a browser shows it; without one `{"title", "text"}` of the page |
+//! | text | `{"text": …}`, lines ended by LF and without blanks at its end, or `{"lines": […]}` for items |
 //! | bytes | `{"bytes": length, "blake3": digest}` |
 //!
 //! That one element of XML is an array, too, is so that a second one changes no shape.
 //!
 //! No format tells all truncations. What a body can tell is told: a value, a quote, an element that
 //! does not end, a row of too few fields; a line of a table or a text, where nothing else tells the
-//! end. That nothing, a login page or a note of regret is read as
+//! end. Where the connection alone does, what is told nowhere must come twice to be believed, which
+//! is for who asks. That nothing, a login page or a note of regret is read as
 //! an empty list is prevented where a format would allow it.
 
 mod charset;

@@ -123,6 +123,7 @@ impl Looker<'_> {
         mut learnt: Learnt,
     ) -> Result<Seen, Trouble> {
         let (pacing, several) = (pages.pacing, pages.sheets.len() > 1);
+        let may_be_cut = pages.may_be_cut();
         learnt.identity = question.identity.of_format(pages.format);
         learnt.raw = Some(pages.raw());
         learnt.validators.clone_from(&pages.validators);
@@ -143,6 +144,12 @@ impl Looker<'_> {
                 found: Found { what, pacing },
             });
         }
+        if may_be_cut {
+            let again = self.asked_again(request, &brought).await?;
+            if again.walk.digest != brought.walk.digest {
+                return Err(walk::cut());
+            }
+        }
         let may_delete = self.source.deletes == Deletes::Full;
         if several && (may_delete || self.source.cursor.is_some()) {
             brought = self.read_twice(request, brought).await?;
@@ -158,18 +165,22 @@ impl Looker<'_> {
 
     /// Walks once more, as a poll does whose pages lack items: they shift while they are read.
     async fn read_twice(&self, request: &Request, first: Brought) -> Result<Brought, Trouble> {
-        let none = Validators::default();
-        let again = self.walk(request, &none, Some(first.format)).await?;
-        let Walked::Whole(again) = again else {
-            return Err(Trouble::internal("an unconditional walk was not modified"));
-        };
-        let (second, _) = self.read(again, None)?;
+        let second = self.asked_again(request, &first).await?;
         let pages = u32::try_from(first.bodies.len()).unwrap_or(u32::MAX);
         Ok(Brought {
             walk: detect::unite(first.walk, second.walk, pages),
             bodies: [first.bodies, second.bodies].concat(),
             ..second
         })
+    }
+
+    async fn asked_again(&self, request: &Request, first: &Brought) -> Result<Brought, Trouble> {
+        let none = Validators::default();
+        let again = self.walk(request, &none, Some(first.format)).await?;
+        let Walked::Whole(again) = again else {
+            return Err(Trouble::internal("an unconditional walk was not modified"));
+        };
+        Ok(self.read(again, None)?.0)
     }
 
     pub(super) fn read(

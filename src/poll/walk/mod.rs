@@ -296,6 +296,17 @@ impl Pages {
         self.bytes() > inline_bytes_max(self.format)
     }
 
+    /// Whether one may be cut where nothing tells it: only the connection told its end, and its
+    /// format may end at many a place.
+    pub(super) fn may_be_cut(&self) -> bool {
+        let tells_no_end = |format| {
+            use Format::{Bytes, Csv, Ndjson, Text};
+            matches!(format, Bytes | Csv | Ndjson | Text)
+        };
+        let mut sheets = self.sheets.iter();
+        sheets.any(|sheet| sheet.is_open_ended && tells_no_end(sheet.format))
+    }
+
     /// Identity of all of their bytes.
     pub(super) fn raw(&self) -> RawDigest {
         match self.sheets.as_slice() {
@@ -420,6 +431,13 @@ pub(super) fn read(sheets: Vec<Sheet>, source: &config::Source) -> Result<Leaves
         pages.push(page);
     }
     Ok(Leaves { pages, bodies })
+}
+
+/// What was asked for once more because it may be cut came otherwise.
+pub(super) fn cut() -> Trouble {
+    let message = "nothing but the connection told its end, and it ended elsewhere when it was \
+                   asked for once more";
+    Trouble::passing("body", message.to_owned())
 }
 
 /// Whether the `Link` header leads to another page.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Then::{Fails, Passes};
+use super::written::Written;
 use super::{JSON, Row, Then};
 use crate::harness::{Asked, Piece, head, well};
 
@@ -45,6 +46,16 @@ fn protocols() -> Vec<Row> {
         sent("half a status", Fails("body"), |list| {
             format!("HTTP/1.1 20\r\n\r\n{list}").into()
         }),
+        Row::new(
+            "lines that the connection ends elsewhere each time",
+            Fails("body"),
+            |asked| {
+                let line = format!("{{\"id\":{}}}\n", asked.count);
+                let answer = format!("HTTP/1.0 200 OK\r\n\r\n{line}");
+                vec![Piece::Send(answer.into())]
+            },
+        )
+        .of(Written::Ndjson),
         sent("HTTP/1.0 to its end", Passes, |list| {
             format!("HTTP/1.0 200 OK\r\n\r\n{list}").into()
         }),
