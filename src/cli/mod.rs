@@ -263,7 +263,7 @@ pub struct ListenArguments {
         value_name = "SECRET"
     )]
     pub secret: Option<String>,
-    /// One JSON object a webhook
+    /// One JSON object a webhook, after one that tells the address and a secret that was made
     #[arg(long)]
     pub json: bool,
 }

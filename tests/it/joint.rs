@@ -181,8 +181,10 @@ async fn a_callers_write_rings_soon_and_names_its_request() {
     assert!(!elsewhere.headers().contains_key("doorbell-watch"));
     let read = client.get(&url).send().await.expect("an answer");
     assert!(!read.headers().contains_key("doorbell-watch"));
-    // One more write, whose two looks are all there is to come.
-    client.post(&url).send().await.expect("an answer");
+    // One more write, whose two looks are all there is to come: to a path as an upstream may read it.
+    let below = client.post(format!("{url}%2F9")).send().await;
+    let below = below.expect("an answer");
+    assert_eq!(below.headers()["doorbell-watch"], "doc");
     receiver.until_accepted(rounds + 1).await;
     wait_until("the second look is over", async || {
         (counter.polls() >= known + 2).then_some(())

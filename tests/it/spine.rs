@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answering, Behaviour, Doorbell, Receiver, Ring, Story, Upstream, client, proxied, run_to_end,
-    tickets, wait_until,
+    Answering, Behaviour, Doorbell, Receiver, Ring, Story, Upstream, client, proxied, run,
+    run_to_end, tickets, wait_until,
 };
 
 /// A ticket; `words` are what a person would change.
@@ -451,4 +451,18 @@ fn ten_faults_are_shown_at_once_each_where_it_stands() {
             assert!(said.contains(advice), "{verb}: no {advice}: {said}");
         }
     }
+}
+
+/// A machine is told as much as a person: how many faults are not listed.
+#[test]
+fn faults_that_are_not_listed_are_counted_also_as_json() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("bad.toml");
+    let unknown: String = (0..150).map(|n| format!("key_{n} = 1\n")).collect();
+    std::fs::write(&path, unknown).expect("a temporary file");
+    let path = path.to_str().expect("text");
+    let output = run(["check", "--json", "--config", path]);
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let listed = told["faults"].as_array().expect("a list").len();
+    assert_eq!((listed, &told["more"]), (100, &json!(50)));
 }

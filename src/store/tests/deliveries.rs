@@ -18,18 +18,6 @@ async fn ringing(place: &Place, count: usize) -> (Store, SourceState, LaneState,
     (store, issues, lane, events)
 }
 
-fn blocked(event: &Scanned) -> Parked {
-    Parked {
-        event: event.key,
-        kind: event.kind,
-        subject: event.subject.clone(),
-        at: event.at,
-        attempts: 0,
-        earlier: 0,
-        due: None,
-    }
-}
-
 async fn list(store: &Store, source: &SourceState, state: DeliveryState) -> Vec<Delivery> {
     let query = DeliveryQuery {
         state,

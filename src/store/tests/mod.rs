@@ -137,6 +137,19 @@ pub(super) fn many(count: usize) -> Vec<ItemChange> {
     (0..count).map(|n| created(&format!("i{n:05}"))).collect()
 }
 
+/// `event` behind an earlier one of its subject.
+pub(super) fn blocked(event: &Scanned) -> Parked {
+    Parked {
+        event: event.key,
+        kind: event.kind,
+        subject: event.subject.clone(),
+        at: event.at,
+        attempts: 0,
+        earlier: 0,
+        due: None,
+    }
+}
+
 pub(super) async fn subjects(store: &Store, source: &SourceState) -> Vec<String> {
     let known = store.known(source.snapshot).await.expect("reads");
     known.into_iter().map(|item| item.subject.into()).collect()

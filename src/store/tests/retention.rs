@@ -173,15 +173,6 @@ async fn what_stays_of_a_subject_that_nobody_hears_is_led_by_its_earliest() {
     let events = scan(&store, &issues).await;
     let mut settling = up_to(&lane_, &events[2]);
     settling.attempts = vec![settled(&lane_, &events[0], 1, Then::Retry(place.now()))];
-    let blocked = |event: &Scanned| Parked {
-        event: event.key,
-        kind: event.kind,
-        subject: event.subject.clone(),
-        at: event.at,
-        attempts: 0,
-        earlier: 0,
-        due: None,
-    };
     let behind = events[1..].iter();
     settling.parked = behind.map(|event| (lane_.id, blocked(event))).collect();
     store.settle(settling).await.expect("settles");

@@ -23,13 +23,8 @@ fn id(lane: &LaneState, event: &Scanned) -> DeliveryId {
 /// `event` behind `head`'s subject.
 fn behind(head: &Scanned, event: &Scanned) -> Parked {
     Parked {
-        event: event.key,
-        kind: event.kind,
         subject: head.subject.clone(),
-        at: event.at,
-        attempts: 0,
-        earlier: 0,
-        due: None,
+        ..blocked(event)
     }
 }
 
