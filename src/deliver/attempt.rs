@@ -110,7 +110,10 @@ pub(super) async fn is_taken(endpoint: &Arc<Endpoint>, event: &Event) -> bool {
     aside(endpoint, event, takes).await.unwrap_or(true)
 }
 
-async fn render(rendering: &Arc<Rendering>, event: &Event) -> Result<Rendered, RenderError> {
+pub(super) async fn render(
+    rendering: &Arc<Rendering>,
+    event: &Event,
+) -> Result<Rendered, RenderError> {
     if rendering.is_cheap() {
         return rendering.render(event);
     }

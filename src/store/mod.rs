@@ -23,6 +23,7 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 mod types;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -288,15 +289,6 @@ impl Store {
     pub async fn settle(&self, settling: Settling) -> Result<(), StoreError> {
         let Backend::Sqlite(store) = &self.backend;
         store.settle(settling).await
-    }
-
-    /// How these deliveries were first told, in their order; `None` for those that were not yet.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn told(&self, deliveries: Vec<DeliveryId>) -> Result<Vec<Option<Told>>, StoreError> {
-        let Backend::Sqlite(store) = &self.backend;
-        store.told(deliveries).await
     }
 
     /// Endpoints that were switched off, until [`Self::enable`].

@@ -9,7 +9,7 @@ use super::DeliveryId;
 use crate::client::Validators;
 use crate::detect::{Held, Known, Pending, Progress, Subject};
 use crate::digest::{Digest, RawDigest};
-use crate::event::{Cause, Event, EventId, EventKey, Kind, ORDINAL_MAX, Partition, Written};
+use crate::event::{Cause, Event, EventId, EventKey, Kind, ORDINAL_MAX, Partition};
 use crate::name::Name;
 use crate::schedule::adaptive::Learnt;
 use crate::time::Timestamp;
@@ -392,8 +392,6 @@ pub struct Settling {
     pub disabled: Vec<Name>,
     /// How the endpoint does, where that changed; `None` within: it does not fail.
     pub health: Option<(Name, Option<Failing>)>,
-    /// How webhooks of these attempts were written, where it is not the usual way; once is enough.
-    pub renderings: Vec<Written>,
 }
 
 /// How an endpoint has failed since it last accepted something.

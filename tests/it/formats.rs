@@ -221,6 +221,44 @@ async fn an_event_that_was_attempted_keeps_its_body_whatever_the_settings_become
     );
 }
 
+/// Method: doorbell dies while the receiver has a webhook and has not answered it, so that nothing of
+/// the attempt is on disk; its format changes. A second event was tried by nobody.
+#[tokio::test]
+async fn an_attempt_that_was_cut_off_keeps_its_body_whatever_the_settings_become() {
+    let upstream = Upstream::serving("/tickets", vec![]).await;
+    let receiver = Receiver::accepting().await;
+    receiver.now(Behaviour::Stalling);
+    let config = tickets(&upstream, &receiver, "");
+    let doorbell = Doorbell::start(&config).await;
+    doorbell.poll("tickets").await;
+    upstream.change("/tickets", |list| list.push(json!({"id": 1})));
+    doorbell.poll("tickets").await;
+    receiver.until_arrived(1).await;
+    let mut corpse = doorbell.kill().await;
+    for (from, to) in [
+        ("allow_private", "format = \"cloudevents\"\nallow_private"),
+        ("\"cloudevents\"", "\"cloudevents_binary\""),
+    ] {
+        let seen = receiver.rings().len();
+        let doorbell = corpse.with(from, to).restart().await;
+        receiver.until_arrived(seen + 1).await;
+        corpse = doorbell.kill().await;
+    }
+    let doorbell = corpse.restart().await;
+    receiver.until_arrived(4).await;
+    receiver.now(Behaviour::Accepting);
+    receiver.until_accepted(1).await;
+    upstream.change("/tickets", |list| list.push(json!({"id": 2})));
+    doorbell.poll("tickets").await;
+    let rings = receiver.until_accepted(2).await;
+    let (last, before) = rings.split_last().expect("they came");
+    for ring in before {
+        assert_eq!((&ring.id, &ring.body), (&before[0].id, &before[0].body));
+    }
+    assert_eq!(before[0].event_type(), "tickets.created");
+    assert_eq!(header(last, "ce-type"), "tickets.created");
+}
+
 /// What could not be written was told to nobody: it is written as soon as the template can be.
 #[tokio::test]
 async fn a_mended_template_tells_what_the_broken_one_could_not() {

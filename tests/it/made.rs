@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::hook::{Hook, change, made, send, send_text, started};
+use crate::harness::hook::{Came, Hook, change, made, send, send_text, started};
 use crate::harness::{Corpse, Doorbell, Receiver, SECRET, Upstream, client, tickets, wait_until};
 
 /// Answers about endpoints, the log, the metrics, and what a person at a terminal sees.
@@ -457,4 +457,74 @@ async fn the_old_secret_signs_beside_the_new_one_for_the_overlap_and_over_a_kill
         "ten sign"
     );
     rotate(&doorbell, json!({"overlap": "0s"})).await;
+}
+
+/// Method: the receiver has a webhook that it does not answer when the format changes, and doorbell
+/// dies then.
+#[tokio::test]
+async fn a_change_of_words_leaves_those_of_what_is_in_flight_over_a_kill() {
+    let upstream = Upstream::serving("/tickets", vec![]).await;
+    let (receiver, hook) = (Receiver::accepting().await, Hook::open().await);
+    let doorbell = started(&upstream, &receiver).await;
+    made(&doorbell, &json!({"name": "crm", "url": hook.url("/")})).await;
+    hook.answers(false);
+    change(&upstream, &doorbell, "in flight").await;
+    hook.until(1).await;
+    let patch = json!({"format": "cloudevents"});
+    let (status, told) = send(&doorbell, "PATCH", "endpoints/crm", &patch).await;
+    assert_eq!(status, 200, "{told}");
+    let doorbell = doorbell.kill().await.restart().await;
+    hook.until(2).await;
+    hook.answers(true);
+    change(&upstream, &doorbell, "after it").await;
+    let last = hook.told(2).await;
+    assert_eq!(
+        last.header("content-type"),
+        "application/cloudevents+json; charset=UTF-8"
+    );
+    let of_first = |came: &Came| came.sequence() == Some(1);
+    let tried: Vec<Came> = hook.rings().into_iter().filter(of_first).collect();
+    assert!(tried.len() > 1);
+    for came in &tried {
+        assert_eq!(came.header("webhook-id"), tried[0].header("webhook-id"));
+        assert_eq!(came.body, tried[0].body);
+        assert_eq!(came.header("content-type"), "application/json");
+    }
+}
+
+/// Method: events wait at a paused endpoint whose format changes, once while doorbell runs and once
+/// while it does not, having come to its end.
+#[tokio::test]
+async fn what_nobody_tried_is_told_in_the_words_of_now() {
+    let upstream = Upstream::serving("/tickets", vec![]).await;
+    let (receiver, hook) = (Receiver::accepting().await, Hook::open().await);
+    let doorbell = started(&upstream, &receiver).await;
+    made(&doorbell, &json!({"name": "crm", "url": hook.url("/")})).await;
+    change(&upstream, &doorbell, "in the usual format").await;
+    hook.told(1).await;
+    let steer = async |doorbell: &Doorbell, method: &str, path: &str, body: &Value| {
+        let (status, told) = send(doorbell, method, &format!("endpoints/crm{path}"), body).await;
+        assert!(matches!(status, 200 | 204), "{status} {told}");
+    };
+    let none = json!({});
+    steer(&doorbell, "POST", "/pause", &none).await;
+    change(&upstream, &doorbell, "waits").await;
+    steer(&doorbell, "PATCH", "", &json!({"payload": "thin"})).await;
+    steer(&doorbell, "POST", "/resume", &none).await;
+    let second: Value = serde_json::from_slice(&hook.told(2).await.body).expect("JSON");
+    assert_eq!(second["data"].get("current"), None, "{second}");
+    steer(&doorbell, "POST", "/pause", &none).await;
+    change(&upstream, &doorbell, "waits too").await;
+    doorbell.ask_to_end();
+    let (corpse, status) = doorbell.exited().await;
+    assert!(status.success());
+    // The link in what is told is part of the words.
+    let doorbell = corpse
+        .with("[admin]", "[admin]\npublic_url = \"https://b.example\"")
+        .restart()
+        .await;
+    steer(&doorbell, "POST", "/resume", &none).await;
+    let third: Value = serde_json::from_slice(&hook.told(3).await.body).expect("JSON");
+    let link = third["data"]["link"].as_str().unwrap_or_default();
+    assert!(link.starts_with("https://b.example/"), "{third}");
 }

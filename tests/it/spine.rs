@@ -458,8 +458,8 @@ fn ten_faults_are_shown_at_once_each_where_it_stands() {
 fn faults_that_are_not_listed_are_counted_also_as_json() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("bad.toml");
-    let unknown: String = (0..150).map(|n| format!("key_{n} = 1\n")).collect();
-    std::fs::write(&path, unknown).expect("a temporary file");
+    let unknown: Vec<String> = (0..150).map(|n| format!("key_{n} = 1\n")).collect();
+    std::fs::write(&path, unknown.concat()).expect("a temporary file");
     let path = path.to_str().expect("text");
     let output = run(["check", "--json", "--config", path]);
     let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::config::Order;
 use crate::detect::Subject;
-use crate::event::{EventKey, Written};
+use crate::event::EventKey;
 use crate::name::Name;
 use crate::store::{
     Announcement, Attempt, Failing, Fresh, LaneId, LaneState, Parked, Scanned, Settled, Settling,
@@ -313,11 +313,6 @@ impl Queue {
     /// Keeps how an endpoint does; `None`: it does not fail.
     pub(super) fn note(&mut self, endpoint: Name, failing: Option<Failing>) {
         self.draft.settling.health = Some((endpoint, failing));
-    }
-
-    /// Keeps how webhooks are written, no later than the outcomes to come.
-    pub(super) fn keep(&mut self, written: Written) {
-        self.draft.settling.renderings.push(written);
     }
 
     /// What must be asked of the store now.

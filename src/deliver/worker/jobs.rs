@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use tracing::error;
 
 use super::Running;
-use super::words::Words;
+use super::words::{Former, Words};
 use crate::backoff::Backoff;
 use crate::config::Endpoint;
 use crate::deliver::attempt;
@@ -21,7 +21,7 @@ use crate::deliver::lane::Start;
 use crate::deliver::queue::{AskJob, ScanJob};
 use crate::deliver::verdict::Answer;
 use crate::digest::Digest;
-use crate::event::{Event, Kind};
+use crate::event::{Event, EventKey, Kind, Written};
 use crate::store::{DeliveryId, LaneState, Parked, Scanned, Settling, Store, StoreError, Told};
 use crate::time::Timestamp;
 
@@ -47,6 +47,8 @@ pub(super) enum Report {
     Scanned(ScanJob, Result<Vec<Scanned>, StoreError>),
     Asked(AskJob, Result<Option<Parked>, StoreError>),
     Settled(Result<(), StoreError>),
+    /// What is noted, and what was before.
+    Noted(Option<Written>, Result<Vec<(EventKey, Told)>, StoreError>),
     /// And how long it took.
     Recounted(Vec<usize>, Vec<LaneState>, Duration),
 }
@@ -75,8 +77,33 @@ pub(super) enum Loaded {
 impl Running {
     pub(super) fn load(&mut self, starts: Vec<(usize, Start)>) {
         let (store, now) = (self.worker.store.clone(), self.speech.now().clone());
-        let load = async move { Report::Loaded(load(&store, &now, starts).await) };
+        let former = self.speech.former();
+        let load = async move { Report::Loaded(load(&store, (&now, &former), starts).await) };
         self.jobs.push(Box::pin(load));
+    }
+
+    /// Tells the store how webhooks are written from now on, once none that is written otherwise is
+    /// in flight.
+    pub(super) fn note_words(&mut self) {
+        let is_at_rest = self.queue.flying() == 0 && !self.queue.is_unsettled();
+        if !is_at_rest || self.speech.is_noting() {
+            return;
+        }
+        let (is_spoken, written) = (self.speech.is_spoken(), self.speech.note());
+        let (store, name) = (self.worker.store.clone(), self.worker.endpoint.name.clone());
+        self.jobs.push(Box::pin(async move {
+            let noted = async {
+                if is_spoken {
+                    store.hush(&name).await?;
+                }
+                store.speak(&name, written.clone()).await
+            };
+            let noted = noted.await;
+            if noted.is_err() {
+                tokio::time::sleep(READ_PAUSE).await;
+            }
+            Report::Noted(written, noted)
+        }));
     }
 
     pub(super) fn attempt(&mut self, lane: usize, start: Start, event: Event, words: Words) {
@@ -191,7 +218,7 @@ pub(super) async fn reports(
 /// Loads events, and how they were told before.
 async fn load(
     store: &Store,
-    now: &Words,
+    (now, former): (&Words, &Former),
     starts: Vec<(usize, Start)>,
 ) -> Vec<(usize, Start, Loaded)> {
     let attempted = starts.iter().map(|(_, start)| start);
@@ -209,11 +236,25 @@ async fn load(
     let mut told: BTreeMap<DeliveryId, Option<Told>> = attempted.into_iter().zip(told).collect();
     let mut loaded = load_events(store, now, starts).await;
     for (_, start, loaded) in &mut loaded {
-        if let Loaded::Event(_, words) = loaded {
-            *words = Words::of(told.remove(&start.delivery).flatten(), now);
-        }
+        let Loaded::Event(event, words) = loaded else {
+            continue;
+        };
+        *words = match told.remove(&start.delivery).flatten() {
+            Some(told) => Words::of(told, now),
+            None => unknown(event, start.delivery.event, (now, former)).await,
+        };
     }
     loaded
+}
+
+/// The words of an event of which no attempt is known. It was not told in those in which it cannot be.
+async fn unknown(event: &Event, key: EventKey, (now, former): (&Words, &Former)) -> Words {
+    for (_, words) in former.iter().filter(|(until, _)| key <= *until) {
+        if attempt::render(&words.rendering, event).await.is_ok() {
+            return words.clone();
+        }
+    }
+    now.clone()
 }
 
 /// Loads events in one read; if one of them is damaged, each by itself.

@@ -197,7 +197,8 @@ impl Running {
                 continue;
             }
             if self.is_over() {
-                return self.leave().await;
+                self.leave().await;
+                return self.hush().await;
             }
             let pause = self.pause();
             tokio::select! {
@@ -302,15 +303,13 @@ impl Running {
             };
             self.valve.follow(endpoint, rate, Instant::now());
         }
-        let starts = self.starts();
-        if !starts.is_empty()
-            && let Some(written) = self.speech.unkept()
-        {
-            self.queue.keep(written);
+        if !self.speech.is_noted() {
+            return self.note_words();
         }
         let mut unloaded = Vec::new();
-        for (lane, mut start) in starts {
-            match start.event.take() {
+        for (lane, mut start) in self.starts() {
+            let is_former = self.speech.is_former(start.delivery.event);
+            match start.event.take().filter(|_| !is_former) {
                 Some(event) => {
                     let words = self.speech.now().clone();
                     self.attempt(lane, start, event, words);
@@ -394,6 +393,11 @@ impl Running {
                 self.queue.unanswered(&job);
             }
             Report::Settled(result) => self.settled(result),
+            Report::Noted(written, Ok(former)) => self.speech.noted(written.as_ref(), former),
+            Report::Noted(_, Err(error)) => {
+                error!(%endpoint, %error, "nothing can be noted, deliveries pause");
+                self.speech.not_noted();
+            }
             Report::Recounted(lanes, states, took) => {
                 self.recounted = Some((Instant::now(), took));
                 for (lane, state) in lanes.into_iter().zip(&states) {
@@ -458,7 +462,8 @@ impl Running {
 
     /// When an attempt can begin although none has ended.
     fn next_start(&mut self, now: Instant) -> Option<Duration> {
-        if self.awaits_consent() && self.queue.flying() > 0 {
+        let awaits_outcome = self.awaits_consent() && self.queue.flying() > 0;
+        if awaits_outcome || !self.speech.is_noted() {
             return None;
         }
         let room = self.valve.next(self.queue.flying(), now)?;
@@ -526,6 +531,14 @@ impl Running {
     async fn leave(&mut self) {
         if let Some(settling) = self.queue.flush() {
             let _ = self.worker.store.settle(settling).await;
+        }
+    }
+
+    /// Nothing is in flight, so nothing may have been told in words of now. Not noting it costs only
+    /// that other words are used for new events alone, as after a crash.
+    async fn hush(&mut self) {
+        if self.speech.is_spoken() {
+            let _ = self.worker.store.hush(&self.worker.endpoint.name).await;
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::{At, Sqlite, counted, numbering, renderings, switches};
+use super::{At, Sqlite, counted, numbering, switches};
 use crate::digest::Digest;
 use crate::name::Name;
 use crate::store::{Failing, LaneId, Parked, Settled, Settling, StoreError, Then};
@@ -30,9 +30,6 @@ impl Sqlite {
         let rungs = numbering::pack(settling.announcements);
         let now = self.clock.now();
         self.write(1 + rows, move |connection| {
-            for written in &settling.renderings {
-                renderings::keep(connection, written)?;
-            }
             for settled in &settling.attempts {
                 if settled.then != Then::Filtered {
                     insert_attempt(connection, settled)?;

@@ -143,7 +143,13 @@ impl Sqlite {
                 while self.write(ROWS, delete).await? > 0 {}
             }
         }
-        Ok(())
+        let name = endpoint.clone();
+        self.write(1, move |connection| {
+            let sql = "DELETE FROM spoken WHERE endpoint = ?1";
+            connection.prepare_cached(sql)?.execute([name.as_str()])?;
+            Ok(())
+        })
+        .await
     }
 }
 

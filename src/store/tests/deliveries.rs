@@ -148,7 +148,7 @@ async fn how_an_event_was_first_told_is_remembered() {
         row
     };
     let (before, after) = (Some(old.digest), Some(new.digest));
-    let mut first = settling(vec![
+    let first = settling(vec![
         attempt(0, 1, before, Some("status")),
         attempt(1, 1, None, Some("timeout")),
         // Nothing was told while nothing could be written.
@@ -156,15 +156,16 @@ async fn how_an_event_was_first_told_is_remembered() {
         attempt(3, 1, before, Some(UNWRITTEN)),
         settled(&lane_, &events[4], 0, Then::Filtered),
     ]);
-    first.renderings = vec![old.clone()];
+    let name = Name::parse("ops").expect("a name");
+    store.speak(&name, Some(old.clone())).await.expect("notes");
     store.settle(first.clone()).await.expect("settles");
     store.settle(first).await.expect("settles again");
-    let mut second = settling(vec![
+    let second = settling(vec![
         attempt(0, 2, after, None),
         attempt(1, 2, after, None),
         attempt(2, 2, after, None),
     ]);
-    second.renderings = vec![new.clone()];
+    store.speak(&name, Some(new.clone())).await.expect("notes");
     store.settle(second).await.expect("settles");
     store.close().await;
     let store = place.open().await;
@@ -190,6 +191,60 @@ async fn how_an_event_was_first_told_is_remembered() {
         None,
     ];
     assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn words_that_nobody_ended_may_be_those_of_earlier_events() {
+    let place = Place::new();
+    let (store, issues, _, events) = ringing(&place, 2).await;
+    let [ops, crm] = ["ops", "crm"].map(|name| Name::parse(name).expect("a name"));
+    let written = |text: &str| Written {
+        digest: Context::new("test").digest(text.as_bytes()),
+        text: text.into(),
+    };
+    let told = |text: &str| Told {
+        digest: Some(written(text).digest),
+        settings: Some(text.into()),
+    };
+    let usual = Told {
+        digest: None,
+        settings: None,
+    };
+    let first = store.speak(&ops, None).await.expect("notes");
+    assert_eq!(first, []);
+    store.close().await;
+    let store = place.open().await;
+    assert_eq!(
+        store.speak(&ops, None).await.expect("notes"),
+        [],
+        "the same"
+    );
+    let old = store
+        .speak(&ops, Some(written("old")))
+        .await
+        .expect("notes");
+    let [(until, words)] = &old[..] else {
+        panic!("one: {old:?}")
+    };
+    assert_eq!(words, &usual);
+    assert!(*until >= events[1].key);
+    let commit = place.poll(&issues, vec![created("later")]);
+    store.commit(commit).await.expect("commits");
+    let later = scan(&store, &issues).await[2].key;
+    assert!(*until < later);
+    let new = store
+        .speak(&ops, Some(written("new")))
+        .await
+        .expect("notes");
+    assert_eq!(new[0], old[0]);
+    assert_eq!((&new[1].1, new.len()), (&told("old"), 2));
+    assert!(new[1].0 >= later);
+    store.hush(&ops).await.expect("notes");
+    let newest = store.speak(&ops, None).await.expect("notes");
+    assert_eq!(newest, new, "the newest words were ended");
+    assert_eq!(store.speak(&crm, None).await.expect("notes"), []);
+    store.begin_anew(&ops).await.expect("forgets");
+    assert_eq!(store.speak(&ops, None).await.expect("notes"), []);
 }
 
 #[tokio::test]
