@@ -388,8 +388,8 @@ pub struct Settling {
     pub watermarks: Vec<(LaneId, EventKey)>,
     /// Operational events.
     pub announcements: Vec<Announcement>,
-    /// Endpoints that are not rung any more, also after a restart.
-    pub disabled: Vec<Name>,
+    /// Whether the endpoint is rung, also after a restart, where that changed.
+    pub switched: Option<(Name, bool)>,
     /// How the endpoint does, where that changed; `None` within: it does not fail.
     pub health: Option<(Name, Option<Failing>)>,
 }

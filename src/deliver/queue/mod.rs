@@ -46,10 +46,10 @@ impl Draft {
             attempts,
             parked,
             announcements,
-            disabled,
+            switched,
             ..
         } = &self.settling;
-        attempts.len() + parked.len() + announcements.len() + disabled.len()
+        attempts.len() + parked.len() + announcements.len() + usize::from(switched.is_some())
     }
 }
 
@@ -305,9 +305,9 @@ impl Queue {
         self.draft.settling.announcements.push(announcement);
     }
 
-    /// Makes it last that the endpoint is not rung any more.
-    pub(super) fn disable(&mut self, endpoint: Name) {
-        self.draft.settling.disabled.push(endpoint);
+    /// Makes it last whether the endpoint is rung: what is written later holds.
+    pub(super) fn switch(&mut self, endpoint: Name, is_enabled: bool) {
+        self.draft.settling.switched = Some((endpoint, is_enabled));
     }
 
     /// Keeps how an endpoint does; `None`: it does not fail.

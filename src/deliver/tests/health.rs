@@ -133,6 +133,44 @@ async fn an_endpoint_that_failed_for_too_long_is_switched_off_and_the_others_are
     assert!((1..=8).contains(&failures), "{failures}");
 }
 
+/// Method: many attempts end at once, so that the 410 among them is written later than what somebody
+/// who sees the endpoint switched off writes: it is enabled, or once more switched off.
+#[tokio::test]
+async fn what_somebody_switched_last_holds_over_a_restart() {
+    let mut house = House::new().await;
+    for round in 0..16 {
+        let answers = |_: usize, rung: &Rung| {
+            if rung.subject.ends_with('7') {
+                410
+            } else {
+                200
+            }
+        };
+        let receiver = Receiver::answering(answers).await;
+        let running = house.start(vec![endpoint("ops", &receiver.url)]).await;
+        let subjects: Vec<String> = (0..8).map(|n| format!("{round} {n}")).collect();
+        let subjects: Vec<&str> = subjects.iter().map(String::as_str).collect();
+        house.commit(&subjects).await;
+        running.until(|status| !status.enabled).await;
+        let enabled = running.deliverer.enable("ops", Backlog::Send).await;
+        enabled.expect("enables");
+        let is_on = round % 2 == 0;
+        if !is_on {
+            let disabled = running.deliverer.disable("ops").await;
+            disabled.expect("disables");
+        }
+        running.drain().await;
+        house = house.restart().await;
+        let disabled = house.store.disabled().await.expect("reads");
+        assert_eq!(disabled.is_empty(), is_on, "round {round}");
+        house
+            .store
+            .enable(&Name::parse("ops").expect("a name"))
+            .await
+            .expect("enables");
+    }
+}
+
 /// It would be the first thing that the endpoint hears when it is enabled.
 #[tokio::test]
 async fn an_endpoint_is_not_told_that_it_was_switched_off_itself() {

@@ -276,14 +276,21 @@ impl Running {
         room == Room::Probe && !self.queue.is_ready()
     }
 
-    /// Begins anew with an endpoint that somebody has switched on again.
+    /// Begins anew with an endpoint that somebody has switched on again. What outcomes led to may be
+    /// written after what somebody wrote, so what is seen here is written once more, after both.
     fn enable(&mut self) {
         let is_enabled = self.worker.board.is_enabled();
-        if is_enabled && !self.was_enabled {
+        if is_enabled == self.was_enabled {
+            return;
+        }
+        let name = self.worker.endpoint.name.clone();
+        if is_enabled {
             self.valve = Valve::new(&self.worker.endpoint, None, Instant::now());
             self.probe = None;
             self.consent = Asked::Not;
+            self.queue.note(name.clone(), None);
         }
+        self.queue.switch(name, is_enabled);
         self.was_enabled = is_enabled;
     }
 

@@ -163,7 +163,7 @@ impl Running {
         self.worker.metrics.enabled(false);
         let endpoint = &self.worker.endpoint.name;
         warn!(%endpoint, "{why}: the endpoint is switched off until somebody enables it");
-        self.queue.disable(endpoint.clone());
+        self.queue.switch(endpoint.clone(), false);
         let failures = self.valve.failing().map_or(0, |failing| failing.failures);
         self.announce(Kind::EndpointDisabled, why, failures);
     }

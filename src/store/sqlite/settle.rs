@@ -53,8 +53,10 @@ impl Sqlite {
                     pass_over(connection, settled)?;
                 }
             }
-            for endpoint in &settling.disabled {
-                switches::disable(connection, endpoint, now)?;
+            match &settling.switched {
+                Some((endpoint, true)) => switches::enable(connection, endpoint)?,
+                Some((endpoint, false)) => switches::disable(connection, endpoint, now)?,
+                None => {}
             }
             if let Some((endpoint, failing)) = &settling.health {
                 note(connection, endpoint, failing.as_ref())?;

@@ -24,10 +24,7 @@ impl Sqlite {
     pub(in crate::store) async fn enable(&self, endpoint: &Name) -> Result<(), StoreError> {
         let endpoint = endpoint.clone();
         self.write(1, move |connection| {
-            let sql = "DELETE FROM disabled WHERE endpoint = ?1";
-            connection
-                .prepare_cached(sql)?
-                .execute([endpoint.as_str()])?;
+            enable(connection, &endpoint)?;
             settle::note(connection, &endpoint, None)
         })
         .await
@@ -69,6 +66,13 @@ pub(super) fn disable(
     let sql = "INSERT OR IGNORE INTO disabled(endpoint, at) VALUES (?1, ?2)";
     let mut disable = connection.prepare_cached(sql)?;
     disable.execute(params![endpoint.as_str(), now.as_millis()])?;
+    Ok(())
+}
+
+pub(super) fn enable(connection: &Connection, endpoint: &Name) -> Result<(), StoreError> {
+    let sql = "DELETE FROM disabled WHERE endpoint = ?1";
+    let mut enable = connection.prepare_cached(sql)?;
+    enable.execute([endpoint.as_str()])?;
     Ok(())
 }
 
