@@ -259,7 +259,8 @@ impl Store {
         store.load(keys).await
     }
 
-    /// Parked deliveries of a lane that wait for a retry, by due time, at most `limit`.
+    /// Parked deliveries of a lane that wait for a retry, by due time, at most `limit`. Of those tried
+    /// under a clock that was ahead, the due time is as far from now as it was from then.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -12,6 +12,7 @@ use crate::name::Name;
 use crate::store::{
     LaneId, LaneState, Parked, SCAN_INLINE_BYTES, SCAN_MAX, Scanned, SourceId, StoreError,
 };
+use crate::time::Timestamp;
 
 /// Lanes that one job registers and one read tells of.
 const LANES_MAX: usize = 256;
@@ -79,16 +80,21 @@ impl Sqlite {
         lane: LaneId,
         limit: usize,
     ) -> Result<Vec<Parked>, StoreError> {
+        let now = self.clock.now();
         self.read(move |connection| {
-            let sql =
-                "SELECT event, kind, subject, committed_at, attempts, due, earlier FROM parked
-                INDEXED BY parked_waiting
+            let sql = "SELECT event, kind, subject, committed_at, attempts, due, earlier,
+                    (SELECT at FROM attempts WHERE attempts.lane = ?1
+                        AND attempts.event = parked.event AND number = parked.attempts)
+                FROM parked INDEXED BY parked_waiting
                 WHERE lane = ?1 AND state = 0 ORDER BY due, event LIMIT ?2";
             let mut query = connection.prepare_cached(sql)?;
             let mut rows = query.query([lane.0, stored(limit.min(WAITING_MAX))])?;
             let mut parked = Vec::new();
             while let Some(row) = rows.next()? {
-                parked.push(read_parked(row)?);
+                let mut waiting = read_parked(row)?;
+                let tried = row.get::<_, Option<At>>(7)?.map(|at| at.0);
+                waiting.due = waiting.due.map(|due| due_by(now, tried, due));
+                parked.push(waiting);
             }
             Ok(parked)
         })
@@ -355,6 +361,15 @@ pub(super) fn source_name(connection: &Connection, source: SourceId) -> Result<S
 
 pub(super) fn kind_of(number: i64) -> Result<Kind, StoreError> {
     Kind::from_number(number).ok_or_else(|| impossible("a kind of event"))
+}
+
+/// When what was tried at `tried` is due: an attempt of the future was made under a clock that was
+/// ahead, by which its due time was written too.
+fn due_by(now: Timestamp, tried: Option<Timestamp>, due: Timestamp) -> Timestamp {
+    match tried {
+        Some(tried) if tried > now && due >= tried => now.plus(due.since(tried)),
+        _ => due,
+    }
 }
 
 /// Reads `event, kind, subject, committed_at, attempts, due, earlier`.

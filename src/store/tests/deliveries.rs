@@ -327,6 +327,33 @@ async fn parked_deliveries_come_back_by_due_time_and_by_subject() {
 }
 
 #[tokio::test]
+async fn due_times_of_a_clock_that_was_ahead_are_as_far_away_as_they_were() {
+    let place = Place::new();
+    let (store, _, lane_, events) = ringing(&place, 3).await;
+    let (now, delay) = (place.now(), Duration::from_secs(5));
+    let ahead = now.plus(10 * DAY);
+    let tried = |event: usize, at: Timestamp, due: Timestamp| {
+        let mut row = settled(&lane_, &events[event], 1, Then::Retry(due));
+        row.attempt.at = at;
+        row
+    };
+    let attempts = vec![
+        tried(0, ahead, ahead.plus(delay)),
+        // The clock jumped while doorbell ran, which keeps its own time.
+        tried(1, ahead, now.plus(delay)),
+        tried(2, now, now.plus(DAY)),
+    ];
+    store.settle(settling(attempts)).await.expect("settles");
+    let waiting = store.waiting(lane_.id, 10).await.expect("reads");
+    let due = |event: usize| {
+        let row = waiting.iter().find(|row| row.event == events[event].key);
+        row.and_then(|row| row.due)
+    };
+    assert_eq!([due(0), due(1)], [Some(now.plus(delay)); 2]);
+    assert_eq!(due(2), Some(now.plus(DAY)));
+}
+
+#[tokio::test]
 async fn settling_twice_is_settling_once() {
     let place = Place::new();
     let (store, issues, lane_, events) = ringing(&place, 3).await;
