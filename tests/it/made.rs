@@ -169,9 +169,8 @@ async fn a_deleted_endpoint_hears_out_what_is_in_flight_and_one_of_its_name_begi
     );
 }
 
-/// Method: the first subject fails and blocks its second event when the endpoint is changed.
-#[tokio::test]
-async fn a_change_keeps_what_waits_and_what_is_in_flight() {
+/// An endpoint that has a webhook and does not answer it.
+async fn in_flight() -> (Upstream, Receiver, Hook, Doorbell) {
     let upstream = Upstream::serving("/tickets", vec![]).await;
     let (receiver, hook) = (Receiver::accepting().await, Hook::open().await);
     let doorbell = started(&upstream, &receiver).await;
@@ -179,6 +178,13 @@ async fn a_change_keeps_what_waits_and_what_is_in_flight() {
     hook.answers(false);
     change(&upstream, &doorbell, "in flight").await;
     hook.until(1).await;
+    (upstream, receiver, hook, doorbell)
+}
+
+/// Method: the first subject fails and blocks its second event when the endpoint is changed.
+#[tokio::test]
+async fn a_change_keeps_what_waits_and_what_is_in_flight() {
+    let (upstream, _receiver, hook, doorbell) = in_flight().await;
     change(&upstream, &doorbell, "waits").await;
     let patch = json!({"events": ["tickets.updated", "tickets.created"], "order": "none"});
     let (status, told) = send(&doorbell, "PATCH", "endpoints/crm", &patch).await;
@@ -463,13 +469,7 @@ async fn the_old_secret_signs_beside_the_new_one_for_the_overlap_and_over_a_kill
 /// dies then.
 #[tokio::test]
 async fn a_change_of_words_leaves_those_of_what_is_in_flight_over_a_kill() {
-    let upstream = Upstream::serving("/tickets", vec![]).await;
-    let (receiver, hook) = (Receiver::accepting().await, Hook::open().await);
-    let doorbell = started(&upstream, &receiver).await;
-    made(&doorbell, &json!({"name": "crm", "url": hook.url("/")})).await;
-    hook.answers(false);
-    change(&upstream, &doorbell, "in flight").await;
-    hook.until(1).await;
+    let (upstream, _receiver, hook, doorbell) = in_flight().await;
     let patch = json!({"format": "cloudevents"});
     let (status, told) = send(&doorbell, "PATCH", "endpoints/crm", &patch).await;
     assert_eq!(status, 200, "{told}");

@@ -247,6 +247,29 @@ async fn words_that_nobody_ended_may_be_those_of_earlier_events() {
     assert_eq!(store.speak(&ops, None).await.expect("notes"), []);
 }
 
+/// Method: another endpoint goes through more words than are kept without a reason.
+#[tokio::test]
+async fn words_that_may_be_in_flight_are_kept_beside_any_number_of_others() {
+    let place = Place::new();
+    let (store, ..) = ringing(&place, 1).await;
+    let [ops, crm] = ["ops", "crm"].map(|name| Name::parse(name).expect("a name"));
+    let written = |text: &str| Written {
+        digest: Context::new("test").digest(text.as_bytes()),
+        text: text.into(),
+    };
+    store
+        .speak(&ops, Some(written("first")))
+        .await
+        .expect("notes");
+    for other in 0..1_001 {
+        let other = written(&format!("other {other}"));
+        store.speak(&crm, Some(other)).await.expect("notes");
+        store.hush(&crm).await.expect("notes");
+    }
+    let former = store.speak(&ops, None).await.expect("notes");
+    assert_eq!(former[0].1.settings.as_deref(), Some("first"));
+}
+
 #[tokio::test]
 async fn watermark_never_falls_and_divides_a_commit_exactly() {
     let place = Place::new();
