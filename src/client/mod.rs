@@ -4,76 +4,12 @@
 //! asked to the upstream and what is rung to the deliverer.
 
 mod guard;
-
-use std::fmt;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+mod resolver;
 
 pub use guard::{
     PrivateAddress, PublicOnly, is_public, literal, literal_within, webhooks, webhooks_within,
 };
-
-/// Names to addresses, without blocking the runtime. Cheap to clone.
-#[derive(Clone)]
-pub struct Resolver(Option<Arc<Answers>>);
-
-/// What stands in for the system's resolver.
-type Answers = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
-
-impl Resolver {
-    /// The system's resolver (`getaddrinfo`), asked on tokio's blocking pool.
-    #[must_use]
-    pub fn system() -> Self {
-        Self(None)
-    }
-
-    /// One that asks `answers` each time: for tests, in which names mean what they say.
-    pub fn from_fn(
-        answers: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
-    ) -> Self {
-        Self(Some(Arc::new(answers)))
-    }
-
-    /// Every address of `host`, never an empty list.
-    ///
-    /// # Errors
-    /// What the resolver says, or `NotFound` when it knows no address.
-    pub async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let addresses: Vec<SocketAddr> = match &self.0 {
-            None => tokio::net::lookup_host((host, port)).await?.collect(),
-            Some(answers) => {
-                let addresses = answers(host)?.into_iter();
-                addresses.map(|ip| SocketAddr::new(ip, port)).collect()
-            }
-        };
-        if addresses.is_empty() {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "the name has no address",
-            ));
-        }
-        Ok(addresses)
-    }
-}
-
-impl fmt::Debug for Resolver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Resolver")
-    }
-}
-
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let resolver = self.clone();
-        Box::pin(async move {
-            let addresses = resolver.lookup(name.as_str(), 0).await?;
-            Ok(Box::new(addresses.into_iter()) as Addrs)
-        })
-    }
-}
+pub use resolver::Resolver;
 
 /// Validators of the last answer, echoed byte for byte (RFC 9110 section 13.1).
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
