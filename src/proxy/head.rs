@@ -4,6 +4,7 @@
 //! smuggles a request past the next hop (RFC 9112 section 11.2). Leaves reading to the wire and
 //! routing to the table. Pure.
 
+use super::chunks::Chunks;
 use super::target;
 
 /// Longest head in bytes, request line and all fields. 64 KiB holds the largest cookies in use;
@@ -34,8 +35,34 @@ const PROTECTED: [&str; 5] = [
 pub(super) enum Body {
     /// Exactly so many bytes follow, often none.
     Length(u64),
-    /// Chunks follow, or after an accepted upgrade anything.
+    /// Chunks follow.
+    Chunked(Chunks),
+    /// After an accepted upgrade anything follows.
     Open,
+}
+
+impl Body {
+    /// Passes over `bytes`, which may hold the beginning of the next request. Tells how many of
+    /// them are of this body.
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> usize {
+        match self {
+            Self::Length(left) => {
+                let of_body = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                *left -= of_body as u64;
+                of_body
+            }
+            Self::Chunked(chunks) => {
+                let of_body = chunks.follow(bytes);
+                if *chunks == Chunks::Done {
+                    *self = Self::Length(0);
+                }
+                of_body
+            }
+            Self::Open => bytes.len(),
+        }
+    }
 }
 
 /// Why a head is not served. The text is for the caller.
@@ -309,7 +336,7 @@ impl<'a> Fields<'a> {
             if http_1_0 || !encoding.eq_ignore_ascii_case(b"chunked") {
                 return Err(Refusal::TransferEncoding);
             }
-            return Ok(Body::Open);
+            return Ok(Body::Chunked(Chunks::START));
         }
         // Any other mention of an upgrade is ignored (RFC 9110 section 7.8).
         if self.upgrade && self.upgrade_nominated && !http_1_0 && length.is_none() {

@@ -14,6 +14,7 @@
 //! Leaves credentials, addresses and the budget of an upstream to [`crate::upstream`].
 
 mod call;
+mod chunks;
 mod edge;
 mod forward;
 mod head;

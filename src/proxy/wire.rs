@@ -272,7 +272,7 @@ impl AsyncRead for Wire {
         let most = match wire.body {
             Body::Length(0) => return wire.poll_ahead(cx),
             Body::Length(left) => usize::try_from(left).unwrap_or(usize::MAX),
-            Body::Open => usize::MAX,
+            Body::Chunked(_) | Body::Open => usize::MAX,
         };
         let most = most.min(buffer.remaining());
         let received = if wire.ahead.is_empty() {
@@ -283,18 +283,19 @@ impl AsyncRead for Wire {
                 return wire.flush_while_waiting(cx);
             };
             read?;
-            let count = part.filled().len();
-            buffer.advance(count);
-            count
+            let of_body = wire.body.follow(part.filled());
+            wire.ahead.extend_from_slice(&part.filled()[of_body..]);
+            of_body
         } else {
-            let count = most.min(wire.ahead.len());
-            buffer.put_slice(&wire.ahead[..count]);
-            wire.ahead.advance(count);
-            count
+            let most = most.min(wire.ahead.len());
+            let of_body = wire.body.follow(&wire.ahead[..most]);
+            buffer
+                .initialize_unfilled_to(of_body)
+                .copy_from_slice(&wire.ahead[..of_body]);
+            wire.ahead.advance(of_body);
+            of_body
         };
-        if let Body::Length(left) = &mut wire.body {
-            *left = left.saturating_sub(received as u64);
-        }
+        buffer.advance(received);
         Poll::Ready(Ok(()))
     }
 }

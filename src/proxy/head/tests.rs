@@ -19,7 +19,7 @@ fn ordinary_heads_pass_with_their_framing() {
     );
     assert_eq!(
         verdict("POST / HTTP/1.1\nHost: a\nTransfer-Encoding: Chunked\n\n"),
-        Ok(Body::Open)
+        Ok(Body::Chunked(Chunks::START))
     );
     assert_eq!(
         verdict("GET / HTTP/1.1\nHost: a\nConnection: keep-alive, Upgrade\nUpgrade: websocket\n\n"),

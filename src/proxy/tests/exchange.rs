@@ -150,10 +150,12 @@ async fn pipelined_requests_are_each_inspected_and_answered_in_order() {
     let mut caller = house.caller().await;
     let pipelined = "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n\
          POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi\r\n\
-         GET /3 HTTP/1.1\r\nHost: a\r\n\r\n\
-         GET /../4 HTTP/1.1\r\nHost: a\r\n\r\n";
+         POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+         2\r\nho\r\n0\r\nX-Sum: 1\r\n\r\n\
+         GET /4 HTTP/1.1\r\nHost: a\r\n\r\n\
+         GET /../5 HTTP/1.1\r\nHost: a\r\n\r\n";
     caller.send(pipelined).await;
-    for want in [200, 200, 200, 400] {
+    for want in [200, 200, 200, 200, 400] {
         assert_eq!(caller.answer().await.status, want);
     }
     let lines: Vec<_> = fake
@@ -161,7 +163,7 @@ async fn pipelined_requests_are_each_inspected_and_answered_in_order() {
         .iter()
         .map(|seen| seen.line().to_owned())
         .collect();
-    assert_eq!(lines, ["GET /1", "POST /2", "GET /3"]);
+    assert_eq!(lines, ["GET /1", "POST /2", "POST /3", "GET /4"]);
     assert_eq!(fake.seen()[1].body, "hi");
 }
 
