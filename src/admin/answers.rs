@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{POLL_PATIENCE, Parts, Problem};
+use super::{Named, POLL_PATIENCE, Parts, Problem};
 use crate::event::{Event, EventId, Kind, Partition};
 use crate::poll::PollRefused;
 use crate::store::{Cursor, EventQuery};
@@ -25,7 +25,7 @@ pub(super) async fn sources(State(parts): State<Parts>) -> Answer {
     Ok(Json(json!({ "sources": parts.poller.sources() })).into_response())
 }
 
-pub(super) async fn source(State(parts): State<Parts>, Path(name): Path<String>) -> Answer {
+pub(super) async fn source(State(parts): State<Parts>, Named(name): Named) -> Answer {
     let found = parts.poller.source(&name).ok_or_else(|| no_source(&name))?;
     Ok(Json(found).into_response())
 }
@@ -34,7 +34,7 @@ pub(super) async fn source(State(parts): State<Parts>, Path(name): Path<String>)
 /// name the one partition that is meant, `?repo=a/b`; without them all are.
 pub(super) async fn poll(
     State(parts): State<Parts>,
-    Path(name): Path<String>,
+    Named(name): Named,
     values: Result<Query<BTreeMap<String, String>>, QueryRejection>,
 ) -> Answer {
     let Query(values) = values.map_err(|error| Problem::bad_request(error.body_text()))?;
@@ -139,7 +139,7 @@ pub(super) async fn events(
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-pub(super) async fn event(State(parts): State<Parts>, Path(id): Path<String>) -> Answer {
+pub(super) async fn event(State(parts): State<Parts>, Named(id): Named) -> Answer {
     let id: EventId = id.parse().map_err(|_| no_event())?;
     let event = parts.store.event(id).await?.ok_or_else(no_event)?;
     Ok((

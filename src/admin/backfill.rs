@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answers::Answer;
-use super::{Body, Parts, Problem};
+use super::{Body, Named, Parts, Problem};
 use crate::deliver::SteerError;
 use crate::event::Kind;
 use crate::name::Name;
@@ -33,11 +33,7 @@ enum Origin {
 }
 
 /// Sends an endpoint what it has not had.
-pub(super) async fn backfill(
-    State(parts): State<Parts>,
-    Path(name): Path<String>,
-    body: Body,
-) -> Answer {
+pub(super) async fn backfill(State(parts): State<Parts>, Named(name): Named, body: Body) -> Answer {
     let ask: Ask = body.read()?;
     match (ask.source, ask.from_sequence, ask.from) {
         (Some(source), Some(sequence), None) if ask.sources.is_none() => {
@@ -135,12 +131,12 @@ async fn from_snapshot(parts: &Parts, name: &str, sources: Option<Vec<String>>) 
 }
 
 /// How far an endpoint has been told what there is; nothing of what has come to its end.
-pub(super) async fn progress(State(parts): State<Parts>, Path(name): Path<String>) -> Answer {
+pub(super) async fn progress(State(parts): State<Parts>, Named(name): Named) -> Answer {
     Ok(Json(progress_of(&parts, &name).await?).into_response())
 }
 
 /// Tells an endpoint no more of what there is; 204 also when it was told nothing.
-pub(super) async fn stop(State(parts): State<Parts>, Path(name): Path<String>) -> Answer {
+pub(super) async fn stop(State(parts): State<Parts>, Named(name): Named) -> Answer {
     parts.deliverer.end_backfills(&name).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

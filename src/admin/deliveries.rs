@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answers::{Answer, limit};
-use super::{Body, Parts, Problem};
+use super::{Body, Named, Parts, Problem};
 use crate::deliver::SteerError;
 use crate::event::{Glob, Kind, OPERATIONAL_SOURCE};
 use crate::name::Name;
@@ -85,19 +85,19 @@ fn delivery_id(after: Option<String>) -> Result<Option<DeliveryId>, Problem> {
 }
 
 /// Where one delivery stands, and its attempts, oldest first.
-pub(super) async fn delivery(State(parts): State<Parts>, Path(id): Path<String>) -> Answer {
+pub(super) async fn delivery(State(parts): State<Parts>, Named(id): Named) -> Answer {
     let delivery = found(&parts, &id).await?;
     Ok(Json(with_attempts(&parts, &delivery).await?).into_response())
 }
 
 /// Makes a delivery due: one that failed, at once; one that is settled, once more, under the same
 /// id and with the same body.
-pub(super) async fn retry(State(parts): State<Parts>, Path(id): Path<String>) -> Answer {
+pub(super) async fn retry(State(parts): State<Parts>, Named(id): Named) -> Answer {
     steer(&parts, &id, Deed::Retry).await
 }
 
 /// Gives a delivery up: nothing is sent, and its subject goes on.
-pub(super) async fn skip(State(parts): State<Parts>, Path(id): Path<String>) -> Answer {
+pub(super) async fn skip(State(parts): State<Parts>, Named(id): Named) -> Answer {
     steer(&parts, &id, Deed::Skip).await
 }
 

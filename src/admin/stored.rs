@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
@@ -15,7 +15,7 @@ use url::Url;
 
 use super::answers::Answer;
 use super::once::Once;
-use super::{Body, Parts, Problem};
+use super::{Body, Named, Parts, Problem};
 use crate::config::{self, MemberFault, Owner};
 use crate::deliver::{ChangeError, Changed, OVERLAP, OVERLAP_MAX, SteerError};
 use crate::name::Name;
@@ -33,7 +33,7 @@ pub(super) async fn endpoints(State(parts): State<Parts>) -> Answer {
     Ok(Json(json!({ "endpoints": endpoints })).into_response())
 }
 
-pub(super) async fn endpoint(State(parts): State<Parts>, Path(name): Path<String>) -> Answer {
+pub(super) async fn endpoint(State(parts): State<Parts>, Named(name): Named) -> Answer {
     let found = told(&parts).await?.remove(&name);
     let found = found.ok_or(SteerError::Unknown(name))?;
     Ok(Json(found).into_response())
@@ -56,11 +56,7 @@ pub(super) async fn create(State(parts): State<Parts>, body: Body) -> Answer {
 }
 
 /// Changes the members that the body has; null takes one away.
-pub(super) async fn change(
-    State(parts): State<Parts>,
-    Path(name): Path<String>,
-    body: Body,
-) -> Answer {
+pub(super) async fn change(State(parts): State<Parts>, Named(name): Named, body: Body) -> Answer {
     let members = object(&body)?;
     if members.contains_key("name") {
         let detail = "an endpoint keeps its name: make another, and delete this one";
@@ -72,7 +68,7 @@ pub(super) async fn change(
 }
 
 /// Deletes an endpoint: nothing more is sent to it.
-pub(super) async fn delete(State(parts): State<Parts>, Path(name): Path<String>) -> Answer {
+pub(super) async fn delete(State(parts): State<Parts>, Named(name): Named) -> Answer {
     parts.deliverer.delete(&name).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -81,7 +77,7 @@ pub(super) async fn delete(State(parts): State<Parts>, Path(name): Path<String>)
 /// it sign on for `{"overlap": "24h"}`.
 pub(super) async fn rotate_secret(
     State(parts): State<Parts>,
-    Path(name): Path<String>,
+    Named(name): Named,
     body: Body,
 ) -> Answer {
     let members = if body.is_empty() {

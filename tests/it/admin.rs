@@ -58,6 +58,26 @@ async fn all_but_health_needs_the_token_where_there_is_one() {
 }
 
 #[tokio::test]
+async fn a_path_that_is_no_text_is_a_problem_like_all_others() {
+    let upstream = Upstream::serving("/tickets", vec![]).await;
+    let receiver = Receiver::accepting().await;
+    let doorbell = Doorbell::start(&tickets(&upstream, &receiver, "")).await;
+    for path in [
+        "/api/v1/sources/%ff",
+        "/api/v1/events/%ff",
+        "/api/v1/deliveries/%ff",
+        "/api/v1/endpoints/%ff",
+        "/api/v1/endpoints/%ff/backfill",
+    ] {
+        let url = format!("{}{path}", doorbell.admin_url());
+        let refused = client().get(url).send().await.expect("an answer");
+        assert_eq!(refused.status(), 400, "{path}");
+        let kind = &refused.headers()["content-type"];
+        assert_eq!(kind, "application/problem+json", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn pages_of_other_sites_can_neither_read_nor_change_anything() {
     let upstream = Upstream::serving("/tickets", vec![]).await;
     let receiver = Receiver::accepting().await;
