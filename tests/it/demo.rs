@@ -26,6 +26,27 @@ fn the_demo_rings_without_a_configuration_and_ends_by_itself() {
     assert!(left.next().is_none(), "something was left behind");
 }
 
+/// As `doorbell demo | head -1` has it.
+#[test]
+fn the_demo_ends_and_leaves_nothing_when_its_reader_has_gone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_doorbell"))
+        .arg("demo")
+        .env("TMPDIR", folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("doorbell starts");
+    let mut first = String::new();
+    let said = demo.stdout.take().expect("a pipe");
+    let read = BufReader::new(said).read_line(&mut first);
+    read.expect("a line");
+    assert_eq!(demo.wait().expect("it ends").code(), Some(0));
+    let mut left = std::fs::read_dir(folder.path()).expect("the folder is there");
+    assert!(left.next().is_none(), "something was left behind");
+}
+
 /// A machine that starts a receiver must learn where it is, and what to sign with.
 #[test]
 fn a_receiver_that_makes_its_secret_tells_it_also_as_json() {

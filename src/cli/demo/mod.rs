@@ -4,9 +4,15 @@
 //! verifies and prints. The doorbell between them is the real one, started by `main` from the
 //! configuration that is printed.
 
+/// Prints a line; when its reader has gone, [`Stage::play`] ends, which leaves no folder behind.
+macro_rules! say {
+    ($($text:tt)*) => { _ = writeln!(std::io::stdout(), $($text)*) };
+}
+
 mod tickets;
 
 use std::fs::DirBuilder;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -94,7 +100,7 @@ impl Stage {
         say!("\nEach line below is a webhook that arrived and was verified:\n");
     }
 
-    /// Changes tickets and prints rings, for `duration` or until dropped.
+    /// Changes tickets and prints rings, for `duration`, until nobody reads them or until dropped.
     pub async fn play(&self, duration: Option<Duration>) {
         let end = duration.map(|duration| Instant::now() + duration);
         let ended = async {
@@ -112,7 +118,9 @@ impl Stage {
             tokio::select! {
                 () = &mut ended => return,
                 _ = changes.tick(), if has_time(end) => self.tickets.change(),
-                Some(arrival) = arrivals.recv() => self.show(&arrival),
+                Some(arrival) = arrivals.recv() => if self.show(&arrival).is_err() {
+                    return;
+                },
             }
         }
     }
@@ -140,13 +148,14 @@ impl Stage {
         );
     }
 
-    fn show(&self, arrival: &Arrival) {
+    fn show(&self, arrival: &Arrival) -> std::io::Result<()> {
+        let mut out = std::io::stdout();
         match arrival {
             Arrival::Ring(ring) => {
                 self.rung.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                say!("  {}", receiver::line(ring, self.paint));
+                writeln!(out, "  {}", receiver::line(ring, self.paint))
             }
-            Arrival::Refused(why) => say!("  {} {why}", self.paint.bad("refused")),
+            Arrival::Refused(why) => writeln!(out, "  {} {why}", self.paint.bad("refused")),
         }
     }
 }
