@@ -16,7 +16,7 @@
 //! | 3 | [`store`] [`upstream`] | durable verbs over a database; the shared client of an upstream |
 //! | 2 | [`config`] [`client`] [`metrics`] [`clock`] [`shutdown`] [`threads`] | files and environment; HTTP clients; series; heavy work |
 //! | 1 | [`budget`] [`coverage`] [`detect`] [`event`] [`schedule`] [`signature`] | pure: who is granted; what callers repeat; digest and diff; what rings; when next; sign and verify |
-//! | 0 | [`name`] [`digest`] [`time`] [`backoff`] [`secret`] | pure words |
+//! | 0 | [`name`] [`digest`] [`time`] [`backoff`] [`secret`] [`jsonpath`] | pure words |
 //!
 //! Floors 0 and 1 do no I/O, are never `async`, and take clock and randomness as arguments. Only
 //! [`store`] knows a database, only [`proxy`] and [`app`] name pingora, only [`config`] reads files
@@ -40,6 +40,7 @@ pub mod deliver;
 pub mod detect;
 pub mod digest;
 pub mod event;
+pub mod jsonpath;
 pub mod metrics;
 pub mod name;
 pub mod poll;

@@ -8,7 +8,8 @@ use std::ops::RangeInclusive;
 use http::HeaderValue;
 use url::Url;
 
-use crate::event::{Filter, Format, Payload, QueryError, Redaction, Rendering, Template};
+use crate::event::{Filter, Format, Payload, Redaction, Rendering, Template};
+use crate::jsonpath::PathError;
 
 use super::reader::Table;
 use super::value::Value;
@@ -125,7 +126,7 @@ pub(super) fn filter(value: Value<'_>) -> Option<Filter> {
     filter.map_err(|error| told(value, &error)).ok()
 }
 
-fn told(value: Value<'_>, error: &QueryError) {
+fn told(value: Value<'_>, error: &PathError) {
     let message = format!("`{}`: {error}", value.key);
     value.fault_at(error.position, message);
 }

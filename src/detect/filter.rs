@@ -6,7 +6,7 @@
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
-use super::PathError;
+use crate::jsonpath::{self, PathError};
 
 /// A filter: a JSONPath over an array whose only element is the value in question.
 #[derive(Debug, Clone)]
@@ -27,15 +27,9 @@ impl Filter {
         if !selector.is_some_and(|rest| rest.trim_start().starts_with('?')) {
             let message = "a filter asks about `@` in `$[?…]`: write one like \
                            `$[?@.deleted == true]`";
-            return Err(PathError {
-                position: 0,
-                message: message.to_owned(),
-            });
+            return Err(PathError::at(0, message));
         }
-        let query = JsonPath::parse(text).map_err(|error| PathError {
-            position: error.position().min(text.len()),
-            message: format!("no JSONPath (RFC 9535): {}", error.message()),
-        })?;
+        let query = jsonpath::parse(text)?;
         Ok(Self {
             text: text.to_owned(),
             query,
@@ -94,6 +88,8 @@ mod tests {
             let error = Filter::parse(text).expect_err(text);
             assert!(error.message.contains("$[?"), "{text}: {error}");
         }
+        let deep = format!("$[?{}", "(".repeat(60_000));
+        Filter::parse(&deep).expect_err("the stack would end");
         let error = Filter::parse("$[?@.a ==]").expect_err("half a filter");
         assert!(error.position > 0 && error.message.contains("RFC 9535"));
     }

@@ -40,7 +40,7 @@ pub use guard::{Guard, Held, fingerprint};
 pub use items::{Page, SUBJECT_BYTES_MAX, join, page, read, unite};
 pub use locate::pick;
 pub use patch::{PATCH_OPERATIONS_MAX, patch, projections};
-pub use path::{Path, PathError};
+pub use path::Path;
 pub use progress::Progress;
 pub use rules::{Fields, Rules};
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json_path::{JsonPath, PathElement};
 
 use super::plan::Step;
+use crate::jsonpath::{self, PathError};
 
 /// A JSONPath (RFC 9535) of the configuration, split into what streams and what needs a tree.
 ///
@@ -33,16 +34,6 @@ enum Rest {
     Other,
 }
 
-/// Why a text is no JSONPath that can stand where it stands.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct PathError {
-    /// Byte offset in the text.
-    pub position: usize,
-    /// What is wrong and what to write instead.
-    pub message: String,
-}
-
 impl Path {
     /// Reads a path.
     ///
@@ -52,15 +43,9 @@ impl Path {
         if !text.starts_with('$') {
             let rest = text.trim_start_matches('.');
             let message = format!("a JSONPath begins with `$`: write `$.{rest}`");
-            return Err(PathError {
-                position: 0,
-                message,
-            });
+            return Err(PathError::at(0, message));
         }
-        let query = JsonPath::parse(text).map_err(|error| PathError {
-            position: error.position().min(text.len()),
-            message: format!("no JSONPath (RFC 9535): {}", error.message()),
-        })?;
+        let query = jsonpath::parse(text)?;
         let (prefix, rest) = split(text);
         Ok(Self {
             text: text.to_owned(),
@@ -300,6 +285,7 @@ mod tests {
             "$.a[01]",
             "$ ",
             "$['a\\ud800']",
+            &"$[?(".repeat(30_000),
         ] {
             let error = Path::parse(text).unwrap_err();
             assert!(error.position <= text.len(), "{text}: {error:?}");

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::Event;
-use super::query::{PAYLOAD, Query, QueryError, member};
+use super::query::{PAYLOAD, Query, member};
 use super::render::payload;
+use crate::jsonpath::PathError;
 
 /// A condition on events: a JSONPath (RFC 9535) over a one-element array that holds the payload. An
 /// event of which it selects nothing is not delivered.
@@ -18,17 +19,17 @@ impl Filter {
     /// Reads a filter.
     ///
     /// # Errors
-    /// [`QueryError`], also for paths that can never select anything, or always do.
-    pub fn parse(text: &str) -> Result<Self, QueryError> {
+    /// [`PathError`], also for paths that can never select anything, or always do.
+    pub fn parse(text: &str) -> Result<Self, PathError> {
         let query = Query::parse(text)?;
         let rest = text.get(1..).unwrap_or_default();
         let advice = "it is asked of a list that holds the one payload: write \
                       `$[?@.data.current.state == 'closed']`";
         if rest.trim().is_empty() {
-            return Err(QueryError::at(0, format!("`$` selects always: {advice}")));
+            return Err(PathError::at(0, format!("`$` selects always: {advice}")));
         }
         if member(rest).is_some() {
-            return Err(QueryError::at(1, format!("it never selects: {advice}")));
+            return Err(PathError::at(1, format!("it never selects: {advice}")));
         }
         if let Some(position) = first_condition(text)
             && let Some((name, _)) = member(&text[position..])
@@ -39,7 +40,7 @@ impl Filter {
                  `@.data.current.…`",
                 name.escape_debug()
             );
-            return Err(QueryError::at(position, message));
+            return Err(PathError::at(position, message));
         }
         Ok(Self(query))
     }

@@ -20,7 +20,6 @@ pub use filter::Filter;
 pub use glob::Glob;
 pub use id::{EventId, EventKey, ORDINAL_MAX};
 pub use partition::Partition;
-pub use query::QueryError;
 pub use render::{
     Format, Payload, Redaction, RenderError, Rendered, Rendering, Template, TemplateError, Written,
 };

@@ -1,12 +1,14 @@
 //! JSONPath (RFC 9535) over payloads, as `filter` and `redact` write it.
 //!
-//! Decides how a path is read and what of its beginning is plain enough to be checked against the
-//! members that a payload has.
+//! Decides what members a payload has, and what of a path's beginning is plain enough to be checked
+//! against them.
 
 use std::fmt;
 
 use serde_json::Value;
 use serde_json_path::{JsonPath, PathElement};
+
+use crate::jsonpath::{self, PathError};
 
 /// Members of a payload.
 pub(super) const PAYLOAD: [&str; 3] = ["type", "timestamp", "data"];
@@ -32,27 +34,6 @@ pub(super) const DATA: [&str; 17] = [
     "damaged",
 ];
 
-/// Most brackets and parentheses within one another. The reader of paths goes down into each, on the
-/// stack that it is called on, and reads a filter within a filter several times over.
-const NESTED_MAX: usize = 12;
-
-/// Why a text is no path that can stand where it stands.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct QueryError {
-    /// Byte offset in the text.
-    pub position: usize,
-    /// What is wrong and what to write instead.
-    pub message: String,
-}
-
-impl QueryError {
-    pub(super) fn at(position: usize, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self { position, message }
-    }
-}
-
 /// A path over a payload.
 #[derive(Clone)]
 pub(super) struct Query {
@@ -68,18 +49,11 @@ pub(super) enum Step {
 }
 
 impl Query {
-    pub(super) fn parse(text: &str) -> Result<Self, QueryError> {
+    pub(super) fn parse(text: &str) -> Result<Self, PathError> {
         if !text.starts_with('$') {
-            return Err(QueryError::at(0, "a JSONPath begins with `$`"));
+            return Err(PathError::at(0, "a JSONPath begins with `$`"));
         }
-        if let Some(position) = too_deep(text) {
-            let message = format!("a JSONPath has at most {NESTED_MAX} brackets in one another");
-            return Err(QueryError::at(position, message));
-        }
-        let path = JsonPath::parse(text).map_err(|error| {
-            let message = format!("no JSONPath (RFC 9535): {}", error.message());
-            QueryError::at(error.position().min(text.len()), message)
-        })?;
+        let path = jsonpath::parse(text)?;
         Ok(Self {
             text: text.into(),
             path,
@@ -107,26 +81,6 @@ impl Query {
         });
         steps.collect()
     }
-}
-
-/// Where `text` is nested too deeply; brackets in strings are letters.
-fn too_deep(text: &str) -> Option<usize> {
-    let (mut open, mut quote) = (0_usize, None);
-    let mut chars = text.char_indices();
-    while let Some((position, char)) = chars.next() {
-        match (quote, char) {
-            (Some(_), '\\') => {
-                chars.next();
-            }
-            (Some(_), _) if quote == Some(char) => quote = None,
-            (None, '\'' | '"') => quote = Some(char),
-            (None, '(' | '[') if open == NESTED_MAX => return Some(position),
-            (None, '(' | '[') => open += 1,
-            (None, ')' | ']') => open = open.saturating_sub(1),
-            _ => {}
-        }
-    }
-    None
 }
 
 impl fmt::Debug for Query {
@@ -180,34 +134,6 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(member(rest), expected, "{rest}");
-        }
-    }
-
-    #[test]
-    fn paths_that_are_nested_deeply_are_refused_before_they_are_read() {
-        let in_another = |open: &str, times, middle: &str, close: &str| {
-            format!("${}{middle}{}", open.repeat(times), close.repeat(times))
-        };
-        for (open, middle, close) in [("[?@.a", "", "]"), ("[?(@.a", " == 1", ")]")] {
-            let most = in_another(
-                open,
-                NESTED_MAX / open.matches(['[', '(']).count(),
-                middle,
-                close,
-            );
-            Query::parse(&most).expect("it is not too deep");
-            let refused = Query::parse(&in_another(open, 30_000, middle, close));
-            let refused = refused.expect_err("the stack would end");
-            assert!(refused.message.contains("in one another"), "{refused}");
-        }
-        let refused = Query::parse(&format!("$[?{}", "(".repeat(60_000))).expect_err("too deep");
-        assert_eq!(refused.position, 2 + NESTED_MAX);
-        let letters = "(".repeat(99);
-        for right in [
-            format!("$[?@.a == '{letters}\\'{letters}']"),
-            format!("$['a']{}", "[0]".repeat(99)),
-        ] {
-            Query::parse(&right).expect("letters, and brackets beside each other");
         }
     }
 }

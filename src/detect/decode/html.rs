@@ -14,7 +14,8 @@ use scraper::{ElementRef, Html, HtmlTreeSink, Node};
 
 use super::Format;
 use super::output::Output;
-use crate::detect::{PathError, Unreadable};
+use crate::detect::Unreadable;
+use crate::jsonpath::PathError;
 
 /// Deepest nesting; browsers stop at 512.
 const DEPTH_MAX: usize = 256;

@@ -6,8 +6,9 @@
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::super::query::{DATA, Query, QueryError, Step, member};
+use super::super::query::{DATA, Query, Step, member};
 use super::data::{Cut, Data, member_without, value};
+use crate::jsonpath::PathError;
 
 /// The nodes that leave every payload of an endpoint.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -39,19 +40,19 @@ impl Redaction {
     /// Adds a path (RFC 9535) over the payload.
     ///
     /// # Errors
-    /// [`QueryError`], also for paths that select nothing of any payload, or all of it.
-    pub fn add(&mut self, path: &str) -> Result<(), QueryError> {
+    /// [`PathError`], also for paths that select nothing of any payload, or all of it.
+    pub fn add(&mut self, path: &str) -> Result<(), PathError> {
         let query = Query::parse(path)?;
         let rest = &path[1..];
         let nodes = match member(rest) {
             None if rest.trim().is_empty() => {
-                return Err(QueryError::at(0, "`$` would leave nothing"));
+                return Err(PathError::at(0, "`$` would leave nothing"));
             }
             None => Nodes::OfPayload(query),
             Some(("data", rest)) => nodes_of_data(query, rest)?,
             Some((name @ ("type" | "timestamp"), _)) => {
                 let message = format!("every payload has its `{name}`");
-                return Err(QueryError::at(1, message));
+                return Err(PathError::at(1, message));
             }
             Some((name, _)) => {
                 let message = format!(
@@ -59,7 +60,7 @@ impl Redaction {
                      `$.data.current.…`",
                     name.escape_debug()
                 );
-                return Err(QueryError::at(1, message));
+                return Err(PathError::at(1, message));
             }
         };
         self.0.push(nodes);
@@ -106,11 +107,11 @@ impl Redaction {
 const ITEMS: [&str; 2] = ["current", "previous"];
 
 /// What the rest of a path behind `$.data` means.
-fn nodes_of_data(query: Query, rest: &str) -> Result<Nodes, QueryError> {
+fn nodes_of_data(query: Query, rest: &str) -> Result<Nodes, PathError> {
     let position = query.as_str().len() - rest.len();
     if rest.trim().is_empty() {
         let message = "would leave nothing: name members, like `$.data.current.email`";
-        return Err(QueryError::at(position, message));
+        return Err(PathError::at(position, message));
     }
     match member(rest) {
         Some((name, rest)) if ITEMS.contains(&name) => {
@@ -123,7 +124,7 @@ fn nodes_of_data(query: Query, rest: &str) -> Result<Nodes, QueryError> {
                 name.escape_debug(),
                 DATA.map(|name| format!("`{name}`")).join(", ")
             );
-            Err(QueryError::at(position, message))
+            Err(PathError::at(position, message))
         }
         _ => Ok(Nodes::OfPayload(query)),
     }
