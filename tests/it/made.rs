@@ -19,6 +19,25 @@ async fn all_that_is_said(doorbell: &Doorbell) -> Vec<String> {
     said
 }
 
+/// A source that is not heard for a while is no backlog that was dropped.
+#[tokio::test]
+async fn an_endpoint_that_comes_back_to_a_source_goes_on_where_it_left_it() {
+    let upstream = Upstream::serving("/tickets", vec![]).await;
+    let (receiver, hook) = (Receiver::accepting().await, Hook::open().await);
+    let doorbell = started(&upstream, &receiver).await;
+    made(&doorbell, &json!({"name": "crm", "url": hook.url("/")})).await;
+    change(&upstream, &doorbell, "heard").await;
+    hook.told(1).await;
+    for (events, words) in [("doorbell.*", "away"), ("tickets.*", "back")] {
+        let patch = json!({"events": [events]});
+        let (status, told) = send(&doorbell, "PATCH", "endpoints/crm", &patch).await;
+        assert_eq!(status, 200, "{told}");
+        change(&upstream, &doorbell, words).await;
+    }
+    hook.told(3).await;
+    assert_eq!(hook.sequences(), [1, 2, 3]);
+}
+
 /// Method: the secret is looked for wherever doorbell says anything, over kills at every step.
 #[tokio::test]
 async fn an_endpoint_lives_from_its_making_to_its_end_over_kills() {
