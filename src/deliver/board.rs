@@ -22,6 +22,7 @@ const ERRANDS_MAX: usize = 64;
 pub(super) struct Inbox {
     news: Mutex<News>,
     notify: Notify,
+    is_late: AtomicBool,
 }
 
 /// What an endpoint is told.
@@ -60,6 +61,15 @@ impl Inbox {
         }
         drop(news);
         self.notify.notify_one();
+    }
+
+    /// Whether others are told first: the endpoint is only probed, and has time.
+    pub(super) fn be_late(&self, is_late: bool) {
+        self.is_late.store(is_late, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.is_late.load(Ordering::Relaxed)
     }
 
     /// Lets the endpoint's task end: nothing begins any more, attempts in flight are heard out.

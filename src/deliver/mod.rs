@@ -164,7 +164,10 @@ pub struct EndpointStatus {
 }
 
 /// Where pokes of a source go: inboxes of endpoints and the lane in each.
-type Hearers = HashMap<SourceId, Vec<(Arc<Inbox>, usize)>>;
+type Hearers = HashMap<SourceId, Vec<Hearer>>;
+
+/// An endpoint, and which of its lanes a source is.
+type Hearer = (Arc<Inbox>, usize);
 
 impl Deliverer {
     /// Takes up deliveries where they were left, and new ones from now on. `sources` are the
@@ -395,7 +398,7 @@ async fn tell(
                 if told.position == Position(after.0 + 1) {
                     after = told.position;
                     let hearers = roster.hearers.read();
-                    for (inbox, lane) in hearers.get(&told.source).into_iter().flatten() {
+                    for (inbox, lane) in in_turn(hearers.get(&told.source)) {
                         inbox.tell(*lane, told.clone());
                     }
                     continue;
@@ -425,4 +428,11 @@ async fn tell(
             }
         }
     }
+}
+
+/// Those who hear a source: first who rings at once, then who is only probed.
+fn in_turn(hearers: Option<&Vec<Hearer>>) -> impl Iterator<Item = &Hearer> {
+    let hearers = hearers.into_iter().flatten();
+    let (late, prompt): (Vec<_>, Vec<_>) = hearers.partition(|(inbox, _)| inbox.is_late());
+    prompt.into_iter().chain(late)
 }

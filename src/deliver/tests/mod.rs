@@ -576,3 +576,14 @@ async fn a_large_commit_is_told_of_although_a_small_one_follows() {
     assert!(large.lanes.contains(&0) && large.fresh.is_empty());
     assert!(small.lanes.contains(&0) || !small.fresh.is_empty());
 }
+
+#[test]
+fn who_is_only_probed_is_told_after_all_others() {
+    let inboxes: [Arc<Inbox>; 4] = Default::default();
+    for late in [0, 2] {
+        inboxes[late].be_late(true);
+    }
+    let hearers = inboxes.iter().cloned().zip(0..).collect();
+    let turns: Vec<_> = in_turn(Some(&hearers)).map(|(_, lane)| *lane).collect();
+    assert_eq!(turns, [1, 3, 0, 2]);
+}

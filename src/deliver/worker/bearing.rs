@@ -30,6 +30,7 @@ impl Running {
         };
         let is_open = breaker != Breaker::Closed;
         self.worker.metrics.bears(bearing.concurrency, is_open);
+        self.worker.inbox.be_late(is_open);
         self.worker.board.bears(bearing);
     }
 }
