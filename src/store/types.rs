@@ -311,10 +311,21 @@ pub struct LaneState {
     /// Events after the watermark that a scan is to pass over all the same, ascending: delivered,
     /// given up, or parked (those come back through `waiting` and `next_blocked`).
     pub settled: Vec<EventKey>,
-    /// Visible events after the watermark, by kind: an upper bound of what is pending.
-    pub ahead: Vec<(Kind, u64)>,
+    /// Visible events after the watermark: an upper bound of what is pending.
+    pub ahead: Vec<Ahead>,
     /// Parked deliveries that wait or are blocked.
     pub parked: u64,
+}
+
+/// Events of one kind after a lane's watermark, one at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ahead {
+    /// Their kind.
+    pub kind: Kind,
+    /// How many.
+    pub count: u64,
+    /// When the first of them was committed.
+    pub first: Timestamp,
 }
 
 /// An event as a deliverer first meets it.

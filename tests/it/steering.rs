@@ -282,6 +282,14 @@ async fn a_paused_endpoint_is_left_in_peace_over_a_kill_and_then_gets_what_waite
         (&told["paused"], &told["enabled"], &told["pending"]),
         (&json!(true), &json!(true), &json!(1))
     );
+    wait_until("its age shows, although nobody reads it", async || {
+        let oldest = "doorbell_delivery_oldest_pending_seconds";
+        let metrics = doorbell.metrics().await;
+        let told = get(&doorbell, "endpoints/ops").await;
+        let told = told["oldest_pending_seconds"].as_u64()?;
+        (told > 0 && metrics.value(oldest, &[("endpoint", "ops")]) > 0.0).then_some(())
+    })
+    .await;
     assert_eq!(switch(&doorbell, "disable", json!({})).await, 0.0);
     assert_eq!(
         switch(&doorbell, "resume", json!({})).await,

@@ -66,6 +66,8 @@ pub(super) struct Lane {
     met: u64,
     /// Heard events after the cursor, as far as was counted.
     backlog: u64,
+    /// When the first of them was committed, at the earliest.
+    unread: Option<Timestamp>,
     /// Parked rows, blocked ones included.
     parked: u64,
     scan: Scan,
@@ -97,7 +99,7 @@ enum Scan {
 impl Lane {
     /// A lane as the store remembers it.
     pub(super) fn new(state: LaneState, heard: Kinds, order: Order) -> Self {
-        let backlog = backlog(&state, heard);
+        let (backlog, unread) = backlog(&state, heard);
         let scan = if state.ahead.is_empty() {
             Scan::Done
         } else {
@@ -117,6 +119,7 @@ impl Lane {
             ready: VecDeque::new(),
             met: 0,
             backlog,
+            unread,
             parked: state.parked,
             scan,
             is_crowded: false,
@@ -246,6 +249,8 @@ impl Lane {
 
     fn take(&mut self, event: Scanned, draft: &mut Draft) {
         self.cursor = event.key;
+        // What comes after it was committed no earlier.
+        self.unread = self.unread.max(Some(event.at));
         if self.known.remove(&event.key) || !self.heard.contains(event.kind) {
             return;
         }
@@ -394,12 +399,11 @@ impl Lane {
 
     /// Corrects the count of what was not read yet; `state` was read just now.
     pub(super) fn recount(&mut self, state: &LaneState) {
-        self.backlog = match self.scan {
-            Scan::Done => 0,
-            Scan::Wanted | Scan::Running { .. } => {
-                backlog(state, self.heard).saturating_sub(self.window.len() as u64)
-            }
-        };
+        if self.scan != Scan::Done {
+            let (backlog, unread) = backlog(state, self.heard);
+            self.backlog = backlog.saturating_sub(self.window.len() as u64);
+            self.unread = unread;
+        }
     }
 
     /// Whether [`Lane::recount`] could tell something.
@@ -407,14 +411,15 @@ impl Lane {
         self.scan != Scan::Done
     }
 
-    /// When the earliest event that is not settled was committed, among those read.
+    /// When the earliest event that is not settled was committed.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         let window = self.window.first_key_value().map(|(_, slot)| slot.at);
         let waiting = self
             .waiting
             .first_key_value()
             .map(|(_, waiting)| waiting.at);
-        window.into_iter().chain(waiting).min()
+        let unread = self.unread.filter(|_| self.backlog > 0);
+        window.into_iter().chain(waiting).chain(unread).min()
     }
 
     pub(super) fn load(&self) -> Load {
@@ -432,9 +437,12 @@ impl Lane {
     }
 }
 
-/// Heard events after the watermark that are neither settled nor parked.
-fn backlog(state: &LaneState, heard: Kinds) -> u64 {
-    let ahead = state.ahead.iter().filter(|(kind, _)| heard.contains(*kind));
-    let ahead: u64 = ahead.map(|(_, count)| count).sum();
-    ahead.saturating_sub(state.settled.len() as u64)
+/// Heard events after the watermark that are neither settled nor parked, and when the first of those
+/// that are heard was committed.
+fn backlog(state: &LaneState, heard: Kinds) -> (u64, Option<Timestamp>) {
+    let ahead = state.ahead.iter();
+    let ahead = ahead.filter(|ahead| heard.contains(ahead.kind));
+    let count: u64 = ahead.clone().map(|ahead| ahead.count).sum();
+    let first = ahead.map(|ahead| ahead.first).min();
+    (count.saturating_sub(state.settled.len() as u64), first)
 }

@@ -10,7 +10,7 @@ use crate::detect::Subject;
 use crate::event::{Cause, Event, EventId, EventKey, Kind, ORDINAL_MAX, Partition};
 use crate::name::Name;
 use crate::store::{
-    LaneId, LaneState, Parked, SCAN_INLINE_BYTES, SCAN_MAX, Scanned, SourceId, StoreError,
+    Ahead, LaneId, LaneState, Parked, SCAN_INLINE_BYTES, SCAN_MAX, Scanned, SourceId, StoreError,
 };
 use crate::time::Timestamp;
 
@@ -177,37 +177,50 @@ fn state(connection: &Connection, id: LaneId) -> Result<LaneState, StoreError> {
     })
 }
 
-/// Visible events after `watermark` by kind: whole commits by their counts, the one that the
-/// watermark divides by its events.
+/// Visible events after `watermark` by kind, and when the first of each was committed: whole
+/// commits by their counts, the one that the watermark divides by its events.
 fn ahead(
     connection: &Connection,
     (source, lane): (SourceId, LaneId),
     watermark: EventKey,
-) -> Result<Vec<(Kind, u64)>, StoreError> {
+) -> Result<Vec<Ahead>, StoreError> {
     let sql = "SELECT sum(created), sum(updated), sum(deleted), sum(changed), sum(failing),
-            sum(recovered), sum(held), sum(disabled), sum(dead), sum(stale)
+            sum(recovered), sum(held), sum(disabled), sum(dead), sum(stale),
+            min(iif(created, at, NULL)), min(iif(updated, at, NULL)), min(iif(deleted, at, NULL)),
+            min(iif(changed, at, NULL)), min(iif(failing, at, NULL)), min(iif(recovered, at, NULL)),
+            min(iif(held, at, NULL)), min(iif(disabled, at, NULL)), min(iif(dead, at, NULL)),
+            min(iif(stale, at, NULL))
         FROM commits WHERE source = ?1 AND generation > ?2 AND (lane IS NULL OR lane = ?3)";
     let bounds = [source.0, watermark.generation(), lane.0];
-    let mut counts = connection.prepare_cached(sql)?.query_one(bounds, |row| {
-        let mut counts = [0_i64; Kind::ALL.len()];
-        for (index, count) in counts.iter_mut().enumerate() {
+    let mut found = connection.prepare_cached(sql)?.query_one(bounds, |row| {
+        let mut found = [(0_i64, None::<At>); Kind::ALL.len()];
+        for (index, (count, first)) in found.iter_mut().enumerate() {
             *count = row.get::<_, Option<i64>>(index)?.unwrap_or(0);
+            *first = row.get(Kind::ALL.len() + index)?;
         }
-        Ok(counts)
+        Ok(found)
     })?;
-    let sql = "SELECT kind, count(*) FROM events WHERE key > ?1 AND key <= ?2
-        AND EXISTS (SELECT 1 FROM commits
-            WHERE generation = ?3 AND (lane IS NULL OR lane = ?4)) GROUP BY kind";
+    let sql = "SELECT kind, count(*), at FROM events JOIN commits ON generation = ?3
+        WHERE key > ?1 AND key <= ?2 AND (lane IS NULL OR lane = ?4) GROUP BY kind";
     let mut query = connection.prepare_cached(sql)?;
     let generation = watermark.generation();
     let last = EventKey::new(generation, ORDINAL_MAX);
     let bounds = [watermark.number(), last.number(), generation, lane.0];
     let mut rows = query.query(bounds)?;
     while let Some(row) = rows.next()? {
-        counts[kind_of(row.get(0)?)? as usize] += row.get::<_, i64>(1)?;
+        let (count, first) = &mut found[kind_of(row.get(0)?)? as usize];
+        *count += row.get::<_, i64>(1)?;
+        *first = row.get(2)?;
     }
-    let by_kind = Kind::ALL.into_iter().zip(counts.map(counted));
-    Ok(by_kind.filter(|(_, count)| *count > 0).collect())
+    let by_kind = Kind::ALL.into_iter().zip(found);
+    let ahead = by_kind.filter_map(|(kind, (count, first))| {
+        Some(Ahead {
+            kind,
+            count: counted(count),
+            first: first?.0,
+        })
+    });
+    Ok(ahead.collect())
 }
 
 fn scan(

@@ -257,6 +257,7 @@ fn counted(number: i64) -> u64 {
 }
 
 /// A time as `SQLite` keeps it.
+#[derive(Clone, Copy)]
 struct At(crate::time::Timestamp);
 
 impl rusqlite::types::FromSql for At {

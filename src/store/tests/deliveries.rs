@@ -38,7 +38,37 @@ async fn new_lane_begins_after_what_has_happened() {
     assert_eq!(new.watermark, events[2].key);
     assert!(new.ahead.is_empty());
     let old = lane(&store, "ops", &issues).await;
-    assert_eq!(old.ahead, [(Kind::Created, 3)]);
+    assert_eq!(counts(&old), [(Kind::Created, 3)]);
+}
+
+#[tokio::test]
+async fn a_lane_tells_since_when_events_of_each_kind_are_ahead() {
+    let place = Place::new();
+    let (store, issues, own, events) = ringing(&place, 3).await;
+    let then = place.now();
+    place.wait(DAY);
+    let gone = vec![deleted("1")];
+    store
+        .commit(place.poll(&issues, gone))
+        .await
+        .expect("commits");
+    let first = async || {
+        let ahead = lane(&store, "ops", &issues).await.ahead;
+        let ahead = ahead.iter().map(|ahead| (ahead.kind, ahead.first));
+        ahead.collect::<Vec<_>>()
+    };
+    let both = [(Kind::Created, then), (Kind::Deleted, then.plus(DAY))];
+    assert_eq!(first().await, both);
+    store
+        .settle(up_to(&own, &events[0]))
+        .await
+        .expect("settles");
+    assert_eq!(first().await, both, "of a commit that is half done");
+    store
+        .settle(up_to(&own, &events[2]))
+        .await
+        .expect("settles");
+    assert_eq!(first().await, both[1..]);
 }
 
 #[tokio::test]
@@ -90,7 +120,7 @@ async fn where_a_lane_stands_outlives_the_process() {
     assert_eq!(after.watermark, events[1].key);
     let passed = [events[3].key, events[4].key, events[5].key];
     assert_eq!(after.settled, passed, "delivered, given up, parked");
-    assert_eq!(after.ahead, [(Kind::Created, 4)]);
+    assert_eq!(counts(&after), [(Kind::Created, 4)]);
     assert_eq!(after.parked, 2);
 }
 
@@ -288,7 +318,7 @@ async fn watermark_never_falls_and_divides_a_commit_exactly() {
         .expect("settles");
     let after = lane(&store, "ops", &issues).await;
     assert_eq!(after.watermark, events[149].key);
-    assert_eq!(after.ahead, [(Kind::Created, 250), (Kind::Deleted, 1)]);
+    assert_eq!(counts(&after), [(Kind::Created, 250), (Kind::Deleted, 1)]);
 }
 
 #[tokio::test]

@@ -98,6 +98,12 @@ pub(super) async fn lane(store: &Store, endpoint: &str, source: &SourceState) ->
     lanes.expect("registers").remove(0)
 }
 
+/// What is ahead of a lane, by kind.
+pub(super) fn counts(lane: &LaneState) -> Vec<(Kind, u64)> {
+    let ahead = lane.ahead.iter();
+    ahead.map(|ahead| (ahead.kind, ahead.count)).collect()
+}
+
 pub(super) fn digest(text: &str) -> Digest {
     Context::new("test").digest(text.as_bytes())
 }

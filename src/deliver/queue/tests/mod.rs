@@ -157,6 +157,29 @@ fn an_endpoint_that_refuses_everything_is_read_no_further_than_the_bound() {
 }
 
 #[test]
+fn the_age_of_what_waits_is_known_before_it_is_read() {
+    let mut world = World::new(Order::Subject);
+    for _ in 0..3 {
+        world.committed += 1;
+        let key = EventKey::new(world.committed, 0);
+        let event = (Kind::Created, "a".into());
+        world.disks[1].events.insert(key, event);
+    }
+    let at = |commit| Some(Timestamp::from_millis(EventKey::new(commit, 0).number()));
+    world.queue = restored(&world.disks, Order::Subject);
+    assert_eq!(world.queue.oldest(), at(1), "as at a start");
+    world.pump();
+    world.take(Step::Scan { works: true });
+    for commit in 1..=3 {
+        assert_eq!(world.queue.oldest(), at(commit));
+        world.finish(0, Outcome::Accept);
+        world.pump();
+        world.take(Step::Settle { works: true });
+    }
+    assert_eq!(world.queue.oldest(), None);
+}
+
+#[test]
 fn one_that_is_slow_holds_only_its_own_subject() {
     let mut world = World::with_events(Order::Subject, 2_000);
     let slow = world.flying[0].1.delivery;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::deliver::lane::WAITING_MAX;
 use crate::deliver::queue::*;
 use crate::event::Kind;
-use crate::store::Position;
+use crate::store::{Ahead, Position};
 
 const HEARD: [Kind; 2] = [Kind::Created, Kind::Updated];
 const CONCURRENCY: usize = 5;
@@ -37,11 +37,15 @@ impl Disk {
             std::ops::Bound::Excluded(self.watermark),
             std::ops::Bound::Unbounded,
         );
-        let count = |kind: &Kind| {
-            let ahead = self.events.range(after);
-            ahead.filter(|(_, (of, _))| of == kind).count() as u64
-        };
-        let ahead = Kind::ALL.iter().map(|kind| (*kind, count(kind)));
+        let ahead = Kind::ALL.into_iter().filter_map(|kind| {
+            let mut keys = self.events.range(after).filter(|(_, (of, _))| *of == kind);
+            let (first, _) = keys.next()?;
+            Some(Ahead {
+                kind,
+                count: 1 + keys.count() as u64,
+                first: Timestamp::from_millis(first.number()),
+            })
+        });
         let parked = self.parked.range(after).map(|(key, _)| *key);
         let mut settled: BTreeSet<EventKey> = self.done.range(after).copied().collect();
         settled.extend(parked);
@@ -50,7 +54,7 @@ impl Disk {
             source: SourceId(id.0),
             watermark: self.watermark,
             settled: settled.into_iter().collect(),
-            ahead: ahead.filter(|(_, count)| *count > 0).collect(),
+            ahead: ahead.collect(),
             parked: self.parked.len() as u64,
         }
     }
