@@ -26,7 +26,7 @@ use doorbell::signature::{SigningKey, sign};
 use parking_lot::Mutex;
 
 const CHANGES: usize = 20_000;
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 15;
 const QUIET_TICKS: usize = 100;
 const CONCURRENCY: usize = 8;
 /// How often the other source changes.

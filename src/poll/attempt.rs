@@ -312,10 +312,13 @@ impl Attempt<'_> {
             );
         }
         let stored = self.stored(wanted).await?;
-        let heavy =
-            heavy || stored.values().map(|body| body.len()).sum::<usize>() > INLINE_BYTES_MAX;
+        let bodies_of = || stored.iter().filter_map(|(_, body)| body.as_ref());
+        let heavy = heavy || bodies_of().map(|body| body.len()).sum::<usize>() > INLINE_BYTES_MAX;
         let source = Arc::clone(&self.source);
         let changes = self.room.bench.run(heavy, move || {
+            let stored = stored.into_iter();
+            let stored = stored.filter_map(|(subject, body)| Some((subject, body?)));
+            let stored: HashMap<detect::Subject, Box<str>> = stored.collect();
             plan::changes(Draw {
                 source: &source,
                 basis: &basis,
@@ -381,16 +384,11 @@ impl Attempt<'_> {
     async fn stored(
         &self,
         subjects: Vec<detect::Subject>,
-    ) -> Result<HashMap<detect::Subject, Box<str>>, Trouble> {
+    ) -> Result<Vec<(detect::Subject, Option<Box<str>>)>, Trouble> {
         if subjects.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(Vec::new());
         }
-        let snapshot = self.seat.snapshot;
-        let bodies = self.room.store.bodies(snapshot, subjects.clone()).await?;
-        let pairs = subjects.into_iter().zip(bodies);
-        Ok(pairs
-            .filter_map(|(subject, body)| Some((subject, body?)))
-            .collect())
+        Ok(self.room.store.bodies(self.seat.snapshot, subjects).await?)
     }
 }
 

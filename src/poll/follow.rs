@@ -234,7 +234,8 @@ async fn read(
         let bodies = store.bodies(snapshot, subjects).await?;
         let places = places.clone();
         let read = move || {
-            let given = bodies.iter().map(|body| given(body.as_deref()?, &places));
+            let bodies = bodies.iter();
+            let given = bodies.map(|(_, body)| given(body.as_deref()?, &places));
             given.collect::<Vec<_>>()
         };
         let given = tokio::task::spawn_blocking(read).await;

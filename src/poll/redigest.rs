@@ -19,10 +19,13 @@ pub(super) async fn known(
     };
     let mut digested = Vec::with_capacity(known.len());
     for chunk in known.chunks(CHUNK_ITEMS) {
-        let subjects: Vec<Subject> = chunk.iter().map(|item| item.subject.clone()).collect();
+        let subjects = chunk.iter().map(|item| item.subject.clone()).collect();
         let (store, snapshot) = (&attempt.room.store, attempt.seat.snapshot);
-        let bodies = store.bodies(snapshot, subjects.clone()).await?;
-        let Some(bodies) = bodies.into_iter().collect::<Option<Vec<_>>>() else {
+        let items = store.bodies(snapshot, subjects).await?;
+        let items = items
+            .into_iter()
+            .map(|(subject, body)| Some((subject, body?)));
+        let Some((subjects, bodies)) = items.collect::<Option<(Vec<_>, Vec<_>)>>() else {
             return Ok(None);
         };
         let rules = rules.clone();

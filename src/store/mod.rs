@@ -158,7 +158,7 @@ impl Store {
         store.unseen(snapshot).await
     }
 
-    /// Kept bodies of these items, in their order; `None` where none is kept.
+    /// These items with their kept bodies, in their order; `None` where none is kept.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Corrupt`] when a body is not what was stored.
@@ -166,7 +166,7 @@ impl Store {
         &self,
         snapshot: SnapshotId,
         subjects: Vec<Subject>,
-    ) -> Result<Vec<Option<Box<str>>>, StoreError> {
+    ) -> Result<Vec<(Subject, Option<Box<str>>)>, StoreError> {
         let Backend::Sqlite(store) = &self.backend;
         store.bodies(snapshot, subjects).await
     }

@@ -152,14 +152,15 @@ impl Sqlite {
         &self,
         snapshot: SnapshotId,
         subjects: Vec<Subject>,
-    ) -> Result<Vec<Option<Box<str>>>, StoreError> {
+    ) -> Result<Vec<(Subject, Option<Box<str>>)>, StoreError> {
         let is_short = subjects.len() as u64 <= SHORT_ITEMS_MAX;
         let read = move |connection: &Connection| {
             let visible = visible(connection, snapshot)?;
             let mut unpacker = Unpacker::new();
-            let bodies = subjects
-                .iter()
-                .map(|subject| body(connection, (snapshot, visible), subject, &mut unpacker));
+            let bodies = subjects.into_iter().map(|subject| {
+                let body = body(connection, (snapshot, visible), &subject, &mut unpacker)?;
+                Ok((subject, body))
+            });
             bodies.collect()
         };
         if is_short {

@@ -29,7 +29,11 @@ async fn poll_becomes_items_bodies_and_events_in_their_order() {
     let bodies = store.bodies(issues.snapshot, wanted).await.expect("reads");
     assert_eq!(
         bodies,
-        [Some(r#"{"id":"d"}"#.into()), None, Some("7".into())]
+        [
+            ("d".into(), Some(r#"{"id":"d"}"#.into())),
+            ("b".into(), None),
+            ("a".into(), Some("7".into()))
+        ]
     );
 
     let event = store
@@ -114,7 +118,8 @@ async fn large_poll_updates_and_deletes_what_was_there() {
         );
         let wanted = vec!["i00000".into(), "i00599".into()];
         let bodies = store.bodies(issues.snapshot, wanted).await.expect("reads");
-        assert_eq!(bodies, [None, Some("9".into())]);
+        let expected = [("i00000".into(), None), ("i00599".into(), Some("9".into()))];
+        assert_eq!(bodies, expected);
         let again = put(Kind::Updated, "new", &round.to_string());
         store
             .commit(place.poll(&issues, vec![again]))
@@ -255,8 +260,8 @@ async fn long_texts_come_back_as_they_were() {
         .bodies(issues.snapshot, vec!["a".into(), "b".into()])
         .await;
     let expected = [
-        Some(repetitive.as_str().into()),
-        Some(noise.as_str().into()),
+        ("a".into(), Some(repetitive.as_str().into())),
+        ("b".into(), Some(noise.as_str().into())),
     ];
     assert_eq!(bodies.expect("reads"), expected);
     let scanned = scan(&store, &issues).await;
