@@ -28,6 +28,10 @@ use parking_lot::Mutex;
 /// Snapshots above this count as large bodies do.
 const INLINE_ITEMS_MAX: usize = 1_000;
 
+/// Most walks of one poll. Who moves between two pages is missed by one walk in some ten, on a list
+/// that changes all the time.
+const WALKS_MAX: u32 = 4;
+
 /// One poll in the making.
 pub(super) struct Attempt<'a> {
     pub(super) room: &'a Room,
@@ -57,6 +61,17 @@ struct Seen {
     walk: Walk,
     /// As JSON.
     bodies: Vec<Bytes>,
+}
+
+impl Seen {
+    /// What either saw.
+    fn and(self, later: Self) -> Self {
+        let pages = u32::try_from(self.bodies.len()).unwrap_or(u32::MAX);
+        Self {
+            walk: detect::unite(self.walk, later.walk, pages),
+            bodies: [self.bodies, later.bodies].concat(),
+        }
+    }
 }
 
 impl Attempt<'_> {
@@ -184,7 +199,7 @@ impl Attempt<'_> {
         let is_last_chance = self.source.cursor.is_some();
         if several && (may_delete || is_last_chance) {
             seen = self
-                .walk_again((request, format), seen, &mut learnt)
+                .walk_again((request, format), (seen, may_delete), &mut learnt)
                 .await?;
             learnt.walk = Some(seen.walk.digest);
         }
@@ -210,36 +225,41 @@ impl Attempt<'_> {
     }
 
     /// Walks once more, because pages shift: an item that moves from one page to the one before
-    /// while the walk is between them is on neither. What either walk saw is there; what only the
-    /// first one saw may have gone between them, which the next poll will see.
+    /// while the walk is between them is on neither. What any walk saw is there; what only the
+    /// first one saw may have gone between them, which the next poll will see. While items come and
+    /// go, one may be missed twice: before any is deleted, walks follow until two saw the same, at
+    /// most [`WALKS_MAX`] in all.
     async fn walk_again(
         &self,
         (request, format): (&Request, Format),
-        first: Seen,
+        (first, may_delete): (Seen, bool),
         learnt: &mut Learnt,
     ) -> Result<Seen, Trouble> {
-        let source = self.seat.source.name.as_str();
-        tracing::debug!(source, "all pages are read once more");
-        let none = Validators::default();
-        let again = self.walk(request, &none, Some(format)).await?;
-        let Walked::Whole(again) = again else {
-            return Err(Trouble::internal("an unconditional walk was not modified"));
-        };
-        if learnt.raw == Some(again.raw()) {
-            return Ok(first);
+        let (mut seen, mut raw) = (first, learnt.raw);
+        for _ in 1..if may_delete { WALKS_MAX } else { 2 } {
+            let source = self.seat.source.name.as_str();
+            tracing::debug!(source, "all pages are read once more");
+            let none = Validators::default();
+            let again = self.walk(request, &none, Some(format)).await?;
+            let Walked::Whole(again) = again else {
+                return Err(Trouble::internal("an unconditional walk was not modified"));
+            };
+            let before = raw.replace(again.raw());
+            if before == raw {
+                break;
+            }
+            // Of no walk alone.
+            learnt.raw = None;
+            let (next, progress) = self.read(again, learnt.progress.take()).await?;
+            learnt.progress = progress;
+            let counts = [&seen, &next].map(|seen| seen.walk.entries.len());
+            let heavy = counts[0] > INLINE_ITEMS_MAX;
+            seen = self.room.bench.run(heavy, move || seen.and(next)).await?;
+            if counts == [seen.walk.entries.len(); 2] {
+                break;
+            }
         }
-        // Of neither walk alone.
-        learnt.raw = None;
-        let (second, progress) = self.read(again, learnt.progress.take()).await?;
-        learnt.progress = progress;
-        let heavy = first.walk.entries.len() > INLINE_ITEMS_MAX;
-        let work = move || {
-            let pages = u32::try_from(first.bodies.len()).unwrap_or(u32::MAX);
-            let walk = detect::unite(first.walk, second.walk, pages);
-            let bodies = [first.bodies, second.bodies].concat();
-            Seen { walk, bodies }
-        };
-        self.room.bench.run(heavy, work).await
+        Ok(seen)
     }
 
     /// Reads the pages, and how far an incremental listing has come with them.

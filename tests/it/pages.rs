@@ -124,6 +124,34 @@ async fn a_list_that_moves_while_it_is_walked_invents_and_loses_nothing() {
     }
 }
 
+/// Method: in each of two walks a row at the front goes before the last page is asked for, so that 21,
+/// the first there, moves to the page before.
+#[tokio::test]
+async fn a_row_that_two_walks_missed_is_not_deleted() {
+    let paged = Paged::speaking(Dialect::Drf, SIZE, rows(1..26)).await;
+    let receiver = Receiver::accepting().await;
+    let doorbell = Doorbell::start(&watching(&paged, &receiver)).await;
+    doorbell.poll("list").await;
+    paged.meanwhile(|list, before| match before {
+        2 | 5 => drop(list.remove(0)),
+        3 => list.insert(0, row(0, 0)),
+        _ => {}
+    });
+    let polled = doorbell.poll("list").await;
+    assert_eq!(polled["events"], 1, "{polled}");
+    let polled = doorbell.poll("list").await;
+    assert_eq!(polled["events"], 2, "{polled}");
+    let rings = receiver.until_accepted(3).await;
+    let told = rings.iter().map(|ring| (ring.subject(), ring.event_type()));
+    let told: BTreeSet<_> = told.collect();
+    let expected = [
+        ("0", "list.created"),
+        ("0", "list.deleted"),
+        ("1", "list.deleted"),
+    ];
+    assert_eq!(told, BTreeSet::from(expected));
+}
+
 /// Changes a row, adds one or removes one, drawn from `seed`, before each third request: no walk of
 /// a list is free of them. `removed` is told the ids that ever left.
 fn moves(
