@@ -15,10 +15,14 @@ pub(super) enum Chunks {
         digits: u8,
         is_over: bool,
     },
+    /// Behind the CR of that line.
+    SizeEnd(u64),
     /// In a chunk, or in the line break behind it: so many bytes are left.
     Data(u64),
     /// In the lines behind the last chunk, the last of which is empty.
     Trailer { is_empty: bool },
+    /// Behind the CR of such a line.
+    TrailerEnd { is_empty: bool },
     /// At its end.
     Done,
     /// In something that is not chunked.
@@ -51,19 +55,30 @@ impl Chunks {
                 }
                 Self::Done => return at,
                 Self::Lost => return bytes.len(),
-                Self::Size { .. } | Self::Trailer { .. } => *self = self.after(*byte),
+                _ => *self = self.after(*byte),
             }
             at += 1;
         }
         at
     }
 
-    /// Behind one more byte of a line.
+    /// Behind one more byte of a line. A line ends in CR LF and has no other of either: where others
+    /// see another end, a request could be hidden from them (RFC 9112 section 11.2).
     fn after(self, byte: u8) -> Self {
         match (self, byte) {
-            (Self::Size { digits: 0, .. }, b'\n') => Self::Lost,
-            (Self::Size { size: 0, .. }, b'\n') => Self::Trailer { is_empty: true },
-            (Self::Size { size, .. }, b'\n') => Self::Data(size + 2),
+            (
+                Self::Size {
+                    size, digits: 1.., ..
+                },
+                b'\r',
+            ) => Self::SizeEnd(size),
+            (Self::SizeEnd(0) | Self::TrailerEnd { is_empty: false }, b'\n') => {
+                Self::Trailer { is_empty: true }
+            }
+            (Self::SizeEnd(size), b'\n') => Self::Data(size + 2),
+            (Self::Trailer { is_empty }, b'\r') => Self::TrailerEnd { is_empty },
+            (Self::TrailerEnd { is_empty: true }, b'\n') => Self::Done,
+            (Self::SizeEnd(_) | Self::TrailerEnd { .. }, _) | (_, b'\r' | b'\n') => Self::Lost,
             (
                 Self::Size {
                     size,
@@ -84,9 +99,6 @@ impl Chunks {
                 digits,
                 is_over: true,
             },
-            (Self::Trailer { is_empty: true }, b'\n') => Self::Done,
-            (Self::Trailer { .. }, b'\n') => Self::Trailer { is_empty: true },
-            (Self::Trailer { is_empty }, b'\r') => Self::Trailer { is_empty },
             (Self::Trailer { .. }, _) => Self::Trailer { is_empty: false },
             (other, _) => other,
         }
@@ -126,6 +138,11 @@ mod tests {
             ";a\r\n",
             "1000000000000000\r\n",
             "0000000000000000\r\n\r\n",
+            "0\n\n",
+            "0;a\n\r\n",
+            "0\r;\n\r\n",
+            "1\r\na\r\n0\r\nX-Sum: 1\n\r\n",
+            "0\r\n\rX\r\n\r\n",
         ] {
             let bytes = [body, BEHIND].concat();
             let mut chunks = Chunks::START;
