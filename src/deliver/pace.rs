@@ -1,5 +1,5 @@
-//! How a backlog makes room: while fresh events ring beside it, it rings at a bounded rate. Pure:
-//! the present is an argument.
+//! How a backlog makes room: while fresh events ring beside it, it rings at a bounded rate, and its
+//! outcomes are written together. Pure: the present is an argument.
 //!
 //! A flood at full speed takes all processors, and every hop of a fresh event waits for one. While
 //! nothing else rings, nobody waits, and a backlog goes as fast as it can.
@@ -59,6 +59,29 @@ impl Pace {
 /// When a backlog that was granted nothing asks again.
 pub(super) const TICK: Duration = Duration::from_millis(1);
 
+/// How long outcomes gather while more are on their way: a flush costs the same for one as for a
+/// hundred, and whoever else writes waits for it.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// When an endpoint's outcomes are settled.
+#[derive(Debug, Default)]
+pub(super) struct Gathering(Option<Instant>);
+
+impl Gathering {
+    /// What has gathered is being settled.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.0 = Some(now);
+    }
+
+    /// How long outcomes are still to gather; those that are alone wait for no others.
+    pub(super) fn left(&self, is_alone: bool, now: Instant) -> Duration {
+        match self.0 {
+            Some(began) if !is_alone => (began + GATHER).saturating_duration_since(now),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +112,17 @@ mod tests {
         }
         let most = (BESIDE_PER_SECOND + BURST) as usize;
         assert!((most - 100..=most).contains(&all), "{all}");
+    }
+
+    #[test]
+    fn outcomes_gather_while_more_are_on_their_way() {
+        let (mut gathering, start) = (Gathering::default(), Instant::now());
+        assert_eq!(gathering.left(false, start), Duration::ZERO, "the first");
+        gathering.begin(start);
+        let later = start + Duration::from_millis(2);
+        assert_eq!(gathering.left(false, later), Duration::from_millis(3));
+        assert_eq!(gathering.left(true, later), Duration::ZERO, "alone");
+        assert_eq!(gathering.left(false, start + GATHER), Duration::ZERO);
     }
 
     #[test]

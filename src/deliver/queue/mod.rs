@@ -430,6 +430,11 @@ impl Queue {
         self.load
     }
 
+    /// Whether [`Queue::batch`] may have something to hand out.
+    pub(super) fn is_drafted(&self) -> bool {
+        self.draft.len() > 0
+    }
+
     /// Whether outcomes are not on disk yet.
     pub(super) fn is_unsettled(&self) -> bool {
         let is_asking = !self.asking.is_empty() || !self.asked.is_empty();

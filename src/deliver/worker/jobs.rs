@@ -165,6 +165,7 @@ impl Running {
         let store = self.worker.store.clone();
         let pause = SETTLE_PAUSE.bound(self.refusals);
         self.is_settling = true;
+        self.gathering.begin(Instant::now());
         self.jobs.push(Box::pin(async move {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;

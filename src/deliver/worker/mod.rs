@@ -31,7 +31,7 @@ use crate::time::Timestamp;
 use super::board::{Board, Inbox, News};
 use super::handshake::Consent;
 use super::lane::{Kinds, Lag, Start};
-use super::pace::{self, Pace};
+use super::pace::{self, Gathering, Pace};
 use super::queue::Queue;
 use super::steady::Steady;
 use super::valve::{Room, Standing, Valve};
@@ -138,6 +138,7 @@ impl Worker {
             errands: Vec::new(),
             consent: Asked::Not,
             is_settling: false,
+            gathering: Gathering::default(),
             refusals: 0,
             is_draining: false,
             beat: None,
@@ -167,6 +168,7 @@ struct Running {
     errands: Vec<Errand>,
     consent: Asked,
     is_settling: bool,
+    gathering: Gathering,
     /// How often in a row the store refused to settle.
     refusals: u32,
     is_draining: bool,
@@ -232,7 +234,7 @@ impl Running {
         for job in self.queue.asks() {
             self.ask(job);
         }
-        if !self.is_settling
+        if self.settles_in().is_some_and(|wait| wait.is_zero())
             && let Some(settling) = self.queue.batch()
         {
             self.settle(settling);
@@ -454,6 +456,13 @@ impl Running {
         }
     }
 
+    /// How much longer outcomes gather before they are settled; `None`: until others are.
+    fn settles_in(&self) -> Option<Duration> {
+        let more = self.queue.flying() > 0 || self.queue.is_ready();
+        let is_alone = !more || self.is_draining;
+        (!self.is_settling).then(|| self.gathering.left(is_alone, Instant::now()))
+    }
+
     /// How long nothing needs to be done unless something happens.
     fn pause(&mut self) -> Duration {
         let now = Instant::now();
@@ -463,7 +472,8 @@ impl Running {
             None
         };
         let beat = self.beat.map(|beat| beat.saturating_duration_since(now));
-        let next = start.into_iter().chain(beat).min();
+        let settles = self.settles_in().filter(|_| self.queue.is_drafted());
+        let next = start.into_iter().chain(beat).chain(settles).min();
         next.unwrap_or(SLEEP_MAX).min(SLEEP_MAX)
     }
 
