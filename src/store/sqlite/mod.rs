@@ -193,6 +193,7 @@ fn start(
     let file = schema::open_file(&settings.path)?;
     let writer = Writer {
         connection,
+        flushes: true,
         checkpointer: Checkpointer::start(&settings.path, Arc::clone(&file))?,
         jobs: queue,
         line: line::Line::default(),

@@ -71,6 +71,23 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Lets a connection flush what it commits, or leave that to whoever commits next; `flushes` says
+/// what it does now. Whatever it leaves is in order: a crash undoes the newest of it, and no more.
+///
+/// Source: <https://www.sqlite.org/pragma.html#pragma_synchronous>.
+pub(super) fn flush(
+    connection: &Connection,
+    flushes: &mut bool,
+    wanted: bool,
+) -> Result<(), StoreError> {
+    if *flushes != wanted {
+        let level = if wanted { "FULL" } else { "NORMAL" };
+        connection.pragma_update(None, "synchronous", level)?;
+        *flushes = wanted;
+    }
+    Ok(())
+}
+
 /// Opens the connection that checkpoints.
 pub(super) fn open_checkpointer(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

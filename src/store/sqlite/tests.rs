@@ -163,6 +163,13 @@ async fn sweep_leaves_one_row_for_each_item() {
         assert_eq!(count(&store, table), rows, "{table}");
     }
     assert_eq!(subjects(&store, &issues).await.len(), 700);
+    // The sweep is not flushed, and whatever follows it is.
+    let read = |connection: &Connection| {
+        Ok(connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))?)
+    };
+    let full = 2;
+    let level = sqlite(&store).write(1, read).await.expect("reads");
+    assert_eq!(level, full);
 }
 
 #[tokio::test]

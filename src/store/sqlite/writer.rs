@@ -5,7 +5,9 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -13,12 +15,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::checkpoint::{self, Checkpointer};
 use super::line::Line;
 use super::lock::Lock;
-use super::{Files, fault, sweep};
+use super::{Files, fault, schema, sweep};
 use crate::metrics::StoreMetrics;
 use crate::store::{Fresh, Position, StoreError};
 
 /// Transactions between two sweeps under load, so that a sweep ends although jobs keep coming.
-const SWEEP_EVERY: u32 = 8;
+const SWEEP_EVERY: u32 = 2;
+
+/// Between its steps, the sweep rests for so many times what the last one took: a commit that
+/// comes meanwhile finds the writer and the disk at leisure.
+const REST: u32 = 4;
 
 /// Something to write.
 pub(super) struct Job {
@@ -101,6 +107,8 @@ where
 /// The thread's state. Fields drop in this order: the lock outlives the connection.
 pub(super) struct Writer {
     pub(super) connection: Connection,
+    /// Whether the connection flushes what it commits.
+    pub(super) flushes: bool,
     pub(super) checkpointer: Checkpointer,
     pub(super) jobs: mpsc::Receiver<Job>,
     pub(super) line: Line,
@@ -121,8 +129,7 @@ impl Writer {
         let mut damage = None;
         loop {
             let is_open = self.line.fill(&mut self.jobs);
-            let idle = self.line.is_empty();
-            if !idle {
+            if !self.line.is_empty() {
                 let batch = self.line.next_batch();
                 let fate = self.transact(batch, damage.as_ref());
                 since_sweep += 1;
@@ -131,19 +138,26 @@ impl Writer {
                     Err(error @ StoreError::Corrupt(_)) => damage = Some(error),
                     Err(_) => {}
                 }
-            } else if !is_open {
-                // The sweep does not hold up closing; the next start goes on with it.
-                break;
-            } else if !sweep_due {
-                match self.jobs.blocking_recv() {
-                    Some(job) => self.line.take(job),
-                    None => break,
+                if sweep_due && since_sweep >= SWEEP_EVERY {
+                    since_sweep = 0;
+                    sweep_due = damage.is_none() && self.sweep();
                 }
                 continue;
             }
-            if sweep_due && (idle || since_sweep >= SWEEP_EVERY) {
-                since_sweep = 0;
-                sweep_due = damage.is_none() && self.sweep();
+            // The sweep does not hold up closing; the next start goes on with it.
+            let next = match (is_open, sweep_due) {
+                (false, _) => break,
+                (true, false) => Poll::Ready(self.jobs.blocking_recv()),
+                (true, true) => {
+                    let began = Instant::now();
+                    sweep_due = damage.is_none() && self.sweep();
+                    wait(&mut self.jobs, began.elapsed() * REST)
+                }
+            };
+            match next {
+                Poll::Ready(Some(job)) => self.line.take(job),
+                Poll::Ready(None) => break,
+                Poll::Pending => {}
             }
         }
         let Self {
@@ -201,10 +215,11 @@ impl Writer {
     }
 
     fn attempt(
-        &self,
+        &mut self,
         batch: &mut [Job],
         outcomes: &mut Vec<Result<(), StoreError>>,
     ) -> Result<(), StoreError> {
+        schema::flush(&self.connection, &mut self.flushes, true)?;
         let run = |sql| self.connection.prepare_cached(sql)?.execute([]).map(drop);
         run("BEGIN IMMEDIATE")?;
         for job in batch {
@@ -224,16 +239,26 @@ impl Writer {
         Ok(())
     }
 
-    /// One step of the sweep in its own transaction; whether there is more to do now. After a
-    /// failure there is not: the next successful transaction asks again.
+    /// One step of the sweep in its own transaction, a short one where a job waits; whether there is
+    /// more to do now. After a failure there is not: the next successful transaction asks again.
+    ///
+    /// It is not flushed: what a crash undoes of it is swept again.
     fn sweep(&mut self) -> bool {
-        let step = |connection: &mut Connection| -> Result<bool, StoreError> {
+        let Self {
+            connection,
+            flushes,
+            jobs,
+            line,
+            ..
+        } = self;
+        let mut step = || -> Result<bool, StoreError> {
+            schema::flush(connection, flushes, false)?;
             let transaction = connection.transaction()?;
-            let more = sweep::step(&transaction)?;
+            let more = sweep::step(&transaction, || !jobs.is_empty() || !line.is_empty())?;
             transaction.commit()?;
             Ok(more)
         };
-        step(&mut self.connection).unwrap_or(false)
+        step().unwrap_or(false)
     }
 
     /// Tells the newest visible commit; whether there is something to sweep.
@@ -254,11 +279,52 @@ impl Writer {
     }
 }
 
+/// Waits for a job, at most so long; `Pending` when none came.
+fn wait(jobs: &mut mpsc::Receiver<Job>, limit: Duration) -> Poll<Option<Job>> {
+    let end = Instant::now() + limit;
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        let next = jobs.poll_recv(&mut Context::from_waker(&waker));
+        let left = end.saturating_duration_since(Instant::now());
+        if next.is_ready() || left.is_zero() {
+            return next;
+        }
+        thread::park_timeout(left);
+    }
+}
+
+/// Wakes a thread that waits for a job.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::event::EventKey;
     use crate::store::SourceId;
+
+    #[test]
+    fn a_rest_ends_with_the_next_job_or_with_the_last_sender() {
+        let (sender, mut jobs) = mpsc::channel(1);
+        let short = Duration::from_millis(1);
+        assert!(wait(&mut jobs, short).is_pending(), "nobody wrote");
+
+        // Sent once the other thread may have gone to rest, or before: it is heard either way.
+        let rest = Duration::from_hours(1);
+        let resting = thread::spawn(move || {
+            let heard = matches!(wait(&mut jobs, rest), Poll::Ready(Some(_)));
+            heard && matches!(wait(&mut jobs, rest), Poll::Ready(None))
+        });
+        let (job, _) = Job::new(1, |_| Ok(()));
+        sender.blocking_send(job).expect("it rests");
+        drop(sender);
+        assert!(resting.join().expect("it ends"), "a job, then the end");
+    }
 
     #[test]
     fn work_that_failed_has_nothing_to_tell() {
